@@ -1,0 +1,26 @@
+"""What a chip is: its parameters, their limits, and the figures they imply.
+
+In:  a chip file (chips/*.toml).   Out: a `Chip`, checked and immutable.
+"""
+
+from tapeout.chip.config import (
+    Chip,
+    Hbm,
+    Local,
+    MatrixUnit,
+    Process,
+    SharedSram,
+    VectorUnit,
+    load_chip,
+)
+
+__all__ = [
+    "Chip",
+    "Hbm",
+    "Local",
+    "MatrixUnit",
+    "Process",
+    "SharedSram",
+    "VectorUnit",
+    "load_chip",
+]
