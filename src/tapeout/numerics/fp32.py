@@ -1,0 +1,115 @@
+"""FP32 arithmetic of the vector unit: nearest-even, gradual underflow, one NaN, fixed sum order."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+F32 = NDArray[np.float32]
+
+NAN_BITS = 0x7FC00000  # the only NaN that the chip ever produces
+SUM_BLOCK = 32  # elements of one adder tree
+
+_QUIET: dict[str, Any] = {"all": "ignore"}
+
+
+def canonical(x: ArrayLike) -> F32:
+    """Return a copy of x in which every NaN has the bits 0x7FC00000."""
+    return seal(np.array(x, np.float32))
+
+
+def add(a: ArrayLike, b: ArrayLike) -> F32:
+    """Add in FP32, rounded to nearest even; operands broadcast."""
+    with np.errstate(**_QUIET):
+        return seal(np.add(a, b, dtype=np.float32))
+
+
+def sub(a: ArrayLike, b: ArrayLike) -> F32:
+    """Subtract in FP32, rounded to nearest even; operands broadcast."""
+    with np.errstate(**_QUIET):
+        return seal(np.subtract(a, b, dtype=np.float32))
+
+
+def mul(a: ArrayLike, b: ArrayLike) -> F32:
+    """Multiply in FP32, rounded to nearest even; operands broadcast."""
+    with np.errstate(**_QUIET):
+        return seal(np.multiply(a, b, dtype=np.float32))
+
+
+def reduce_sum(x: ArrayLike) -> F32:
+    """Add up the last axis in the chip's order. x: [..., n] -> [...]; n = 0 gives +0.
+
+    n is padded with +0 to a multiple of 32. Inside a block of 32 a binary tree adds neighbours
+    (0+1, 2+3, then pairs of those, ...); block sums are added in ascending order, starting from
+    the first block's. Every addition is an FP32 addition.
+    """
+    x = np.ascontiguousarray(x, np.float32)
+    rows = _rows(x)
+    out = np.zeros(x.shape[:-1], np.float32)
+    _sum_rows(rows, out.reshape(-1))
+    return seal(out)
+
+
+def reduce_max(x: ArrayLike) -> F32:
+    """Take the maximum of the last axis. x: [..., n] -> [...]; n = 0 gives -inf.
+
+    A NaN anywhere gives the canonical NaN; +0 is greater than -0. So order never matters.
+    """
+    x = np.ascontiguousarray(x, np.float32)
+    out = np.empty(x.shape[:-1], np.float32)
+    _max_rows(_rows(x).view(np.int32), out.reshape(-1).view(np.int32))
+    return out
+
+
+def seal(x: Any) -> F32:
+    """Make every NaN of x canonical in place and return x. For arrays that the caller owns."""
+    x = np.asarray(x)
+    if not x.flags.c_contiguous:
+        x = np.ascontiguousarray(x)
+    _seal(x.reshape(-1).view(np.uint32))
+    return x
+
+
+def _rows(x: F32) -> F32:
+    """x as [rows, n]; also when an axis is empty."""
+    rows = 1
+    for size in x.shape[:-1]:
+        rows *= size
+    return x.reshape(rows, x.shape[-1])
+
+
+@njit(cache=True)
+def _seal(bits: NDArray[np.uint32]) -> None:
+    for i in range(bits.size):
+        if bits[i] & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000):
+            bits[i] = np.uint32(0x7FC00000)
+
+
+@njit(cache=True)
+def _sum_rows(x: F32, out: F32) -> None:
+    lanes = np.empty(32, np.float32)
+    for row in range(x.shape[0]):
+        for start in range(0, x.shape[1], 32):
+            count = min(32, x.shape[1] - start)
+            for i in range(count):
+                lanes[i] = x[row, start + i]
+            for i in range(count, 32):
+                lanes[i] = np.float32(0)
+            for level in range(5):
+                for i in range(16 >> level):
+                    lanes[i] = lanes[2 * i] + lanes[2 * i + 1]
+            out[row] = lanes[0] if start == 0 else out[row] + lanes[0]
+
+
+@njit(cache=True)
+def _max_rows(bits: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    """Compare as integers: a negative number's magnitude bits flipped order like the number."""
+    for row in range(bits.shape[0]):
+        best = np.int32(-0x7F800001)  # -inf
+        for i in range(bits.shape[1]):
+            b = bits[row, i]
+            if b & np.int32(0x7FFFFFFF) > np.int32(0x7F800000):
+                b = np.int32(0x7FC00000)
+            best = max(best, b ^ ((b >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+        out[row] = best ^ ((best >> np.int32(31)) & np.int32(0x7FFFFFFF))
