@@ -3,7 +3,8 @@
 In: numpy arrays. Out: numpy arrays with exactly the bits that the chip computes.
 """
 
-from .fp32 import add, canonical, mul, reduce_max, reduce_sum, sub
+from .accuracy import ErrorMeasurement, measured_errors
+from .fp32 import add, canonical, maximum, mul, reduce_max, reduce_sum, sub
 from .functions import (
     cos_turns,
     exp2,
@@ -27,6 +28,7 @@ __all__ = [
     "ATTENTION_CHUNK",
     "TABLE_NAMES",
     "TOP_P_OFF",
+    "ErrorMeasurement",
     "add",
     "argmax",
     "canonical",
@@ -37,6 +39,8 @@ __all__ = [
     "gelu_tanh",
     "inverse_temperature",
     "layer_norm",
+    "maximum",
+    "measured_errors",
     "mul",
     "normal_cdf",
     "philox4x32",

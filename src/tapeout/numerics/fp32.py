@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 F32 = NDArray[np.float32]
+Integer = int | np.int32
 
 NAN_BITS = 0x7FC00000  # the only NaN that the chip ever produces
 SUM_BLOCK = 32  # elements of one adder tree
@@ -37,6 +38,17 @@ def mul(a: ArrayLike, b: ArrayLike) -> F32:
         return seal(np.multiply(a, b, dtype=np.float32))
 
 
+def maximum(a: ArrayLike, b: ArrayLike) -> F32:
+    """Take the larger of a and b; operands broadcast. NaN wins, +0 is greater than -0."""
+    x, y = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    if x.shape != y.shape:
+        x, y = np.broadcast_arrays(x, y)
+    x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
+    out = np.empty_like(x)
+    _max_pairs(_int32(x), _int32(y), _int32(out))
+    return out
+
+
 def reduce_sum(x: ArrayLike) -> F32:
     """Add up the last axis in the chip's order. x: [..., n] -> [...]; n = 0 gives +0.
 
@@ -58,7 +70,7 @@ def reduce_max(x: ArrayLike) -> F32:
     """
     x = np.ascontiguousarray(x, np.float32)
     out = np.empty(x.shape[:-1], np.float32)
-    _max_rows(_rows(x).view(np.int32), out.reshape(-1).view(np.int32))
+    _max_rows(_rows(x).view(np.int32), _int32(out))
     return out
 
 
@@ -69,6 +81,10 @@ def seal(x: Any) -> F32:
         x = np.ascontiguousarray(x)
     _seal(x.reshape(-1).view(np.uint32))
     return x
+
+
+def _int32(x: F32) -> NDArray[np.int32]:
+    return x.reshape(-1).view(np.int32)
 
 
 def _rows(x: F32) -> F32:
@@ -103,13 +119,23 @@ def _sum_rows(x: F32, out: F32) -> None:
 
 
 @njit(cache=True)
-def _max_rows(bits: NDArray[np.int32], out: NDArray[np.int32]) -> None:
-    """Compare as integers: a negative number's magnitude bits flipped order like the number."""
-    for row in range(bits.shape[0]):
-        best = np.int32(-0x7F800001)  # -inf
-        for i in range(bits.shape[1]):
-            b = bits[row, i]
-            if b & np.int32(0x7FFFFFFF) > np.int32(0x7F800000):
-                b = np.int32(0x7FC00000)
-            best = max(best, b ^ ((b >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-        out[row] = best ^ ((best >> np.int32(31)) & np.int32(0x7FFFFFFF))
+def _key(bits: Integer) -> Integer:
+    """An integer that orders like the number, NaN above all; its own inverse on numbers."""
+    if bits & np.int32(0x7FFFFFFF) > np.int32(0x7F800000):
+        return np.int32(0x7FC00000)
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@njit(cache=True)
+def _max_rows(x: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    for row in range(x.shape[0]):
+        best = np.int32(-0x7F800001)  # the key of -inf
+        for i in range(x.shape[1]):
+            best = max(best, _key(x[row, i]))
+        out[row] = _key(best)
+
+
+@njit(cache=True)
+def _max_pairs(a: NDArray[np.int32], b: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    for i in range(a.size):
+        out[i] = _key(max(_key(a[i]), _key(b[i])))

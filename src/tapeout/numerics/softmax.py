@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .fp32 import F32, add, mul, reduce_max, reduce_sum, sub
+from .fp32 import F32, add, maximum, mul, reduce_max, reduce_sum, sub
 from .functions import LOG2E, exp2, recip
 
 ATTENTION_CHUNK = 128  # keys per chunk; chunks start at key 0, whatever the queries are
@@ -19,7 +19,7 @@ def softmax_step(s: F32, m: F32, l: F32, valid: NDArray[np.bool_]) -> tuple[F32,
     """
     low = np.float32(-np.inf)
     kept = valid & (s != low)
-    m_new = reduce_max(np.stack([m, reduce_max(np.where(kept, s, low))], axis=-1))
+    m_new = maximum(m, reduce_max(np.where(kept, s, low)))
     p = np.where(kept, exp2(sub(s, m_new[:, None])), np.float32(0))
     same = m_new.view(np.uint32) == m.view(np.uint32)
     alpha = np.where(same, np.float32(1), exp2(sub(m, m_new)))
