@@ -40,10 +40,9 @@ def mul(a: ArrayLike, b: ArrayLike) -> F32:
 
 def maximum(a: ArrayLike, b: ArrayLike) -> F32:
     """Take the larger of a and b; operands broadcast. NaN wins, +0 is greater than -0."""
-    x, y = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    x, y = flat_order(a), flat_order(b)
     if x.shape != y.shape:
-        x, y = np.broadcast_arrays(x, y)
-    x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
+        x, y = (flat_order(each) for each in np.broadcast_arrays(x, y))
     out = np.empty_like(x)
     _max_pairs(_int32(x), _int32(y), _int32(out))
     return out
@@ -56,7 +55,7 @@ def reduce_sum(x: ArrayLike) -> F32:
     (0+1, 2+3, then pairs of those, ...); block sums are added in ascending order, starting from
     the first block's. Every addition is an FP32 addition.
     """
-    x = np.ascontiguousarray(x, np.float32)
+    x = flat_order(x)
     rows = _rows(x)
     out = np.zeros(x.shape[:-1], np.float32)
     _sum_rows(rows, out.reshape(-1))
@@ -68,17 +67,20 @@ def reduce_max(x: ArrayLike) -> F32:
 
     A NaN anywhere gives the canonical NaN; +0 is greater than -0. So order never matters.
     """
-    x = np.ascontiguousarray(x, np.float32)
+    x = flat_order(x)
     out = np.empty(x.shape[:-1], np.float32)
     _max_rows(_rows(x).view(np.int32), _int32(out))
     return out
 
 
+def flat_order(x: ArrayLike) -> F32:
+    """x as FP32 in C order, of the same shape; a copy only where needed."""
+    return np.asarray(x, np.float32, order="C")
+
+
 def seal(x: Any) -> F32:
-    """Make every NaN of x canonical in place and return x. For arrays that the caller owns."""
-    x = np.asarray(x)
-    if not x.flags.c_contiguous:
-        x = np.ascontiguousarray(x)
+    """Make every NaN of x canonical in place and return x (a copy if not in C order)."""
+    x = np.asarray(x, order="C")
     _seal(x.reshape(-1).view(np.uint32))
     return x
 
@@ -120,9 +122,15 @@ def _sum_rows(x: F32, out: F32) -> None:
 
 @njit(cache=True)
 def _key(bits: Integer) -> Integer:
-    """An integer that orders like the number, NaN above all; its own inverse on numbers."""
+    """An integer that orders like the number, NaN above all."""
     if bits & np.int32(0x7FFFFFFF) > np.int32(0x7F800000):
         return np.int32(0x7FC00000)
+    return _flip(bits)
+
+
+@njit(cache=True)
+def _flip(bits: Integer) -> Integer:
+    """Turn sign and magnitude into two's complement, less one below zero; its own inverse."""
     return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
 
 
@@ -132,10 +140,10 @@ def _max_rows(x: NDArray[np.int32], out: NDArray[np.int32]) -> None:
         best = np.int32(-0x7F800001)  # the key of -inf
         for i in range(x.shape[1]):
             best = max(best, _key(x[row, i]))
-        out[row] = _key(best)
+        out[row] = _flip(best)
 
 
 @njit(cache=True)
 def _max_pairs(a: NDArray[np.int32], b: NDArray[np.int32], out: NDArray[np.int32]) -> None:
     for i in range(a.size):
-        out[i] = _key(max(_key(a[i]), _key(b[i])))
+        out[i] = _flip(max(_key(a[i]), _key(b[i])))

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from .fp32 import F32, add, mul
+from .fp32 import F32, add, flat_order, mul
 from .tables import sfu_table
 
 U32 = NDArray[np.uint32]
@@ -27,7 +27,7 @@ def exp2(x: ArrayLike) -> F32:
     Integers give exact powers of two; results below 2^-126 underflow gradually; x >= 128 gives
     +inf, -inf gives +0. x is cut to 28 fraction bits, towards zero, before the lookup.
     """
-    return _map("exp2", _exp2, np.ascontiguousarray(x, np.float32))
+    return _map("exp2", _exp2, flat_order(x))
 
 
 def recip(x: ArrayLike) -> F32:
@@ -36,7 +36,7 @@ def recip(x: ArrayLike) -> F32:
     Powers of two give exact results; +-0 gives +-inf and +-inf gives +-0; subnormal operands
     and results are kept.
     """
-    return _map("recip", _recip, np.ascontiguousarray(x, np.float32))
+    return _map("recip", _recip, flat_order(x))
 
 
 def rsqrt(x: ArrayLike) -> F32:
@@ -45,7 +45,7 @@ def rsqrt(x: ArrayLike) -> F32:
     Powers of four give exact results; +-0 gives +-inf (IEEE 754), +inf gives +0, a negative x
     gives NaN; subnormal operands are kept.
     """
-    return _map("rsqrt", _rsqrt, np.ascontiguousarray(x, np.float32))
+    return _map("rsqrt", _rsqrt, flat_order(x))
 
 
 def sin_turns(phase: NDArray[np.integer]) -> F32:
@@ -53,12 +53,12 @@ def sin_turns(phase: NDArray[np.integer]) -> F32:
 
     Quarter turns are exact; zero is always +0.
     """
-    return _turns(np.ascontiguousarray(phase, np.uint32))
+    return _turns(np.asarray(phase, np.uint32, order="C"))
 
 
 def cos_turns(phase: NDArray[np.integer]) -> F32:
     """Cosine of a fraction of a turn: the sine a quarter turn later. Error <= 0.7 * 2^-24."""
-    return _turns(np.ascontiguousarray(phase, np.uint32) + np.uint32(1 << 30))
+    return _turns(np.asarray(phase, np.uint32, order="C") + np.uint32(1 << 30))
 
 
 def normal_cdf(x: ArrayLike) -> F32:
@@ -66,7 +66,7 @@ def normal_cdf(x: ArrayLike) -> F32:
 
     x is cut to 29 fraction bits, towards zero; beyond +-6 the result is exactly 1 or +0.
     """
-    return _map("normal_tail", _normal_cdf, np.ascontiguousarray(x, np.float32))
+    return _map("normal_tail", _normal_cdf, flat_order(x))
 
 
 def sigmoid(x: ArrayLike) -> F32:
