@@ -4,6 +4,17 @@ In: numpy arrays. Out: numpy arrays with exactly the bits that the chip computes
 """
 
 from .accuracy import ErrorMeasurement, measured_errors
+from .blocks import (
+    Blocks,
+    ScaleMode,
+    dequantise,
+    from_bytes,
+    quantise,
+    tensor_scale,
+    to_bytes,
+)
+from .codes import decode, decode_scale, encode, pack, unpack
+from .formats import BLOCK, FORMATS, Format, check_pair, format_named, format_of_code, padded
 from .fp32 import add, canonical, maximum, mul, reduce_max, reduce_sum, sub
 from .functions import (
     cos_turns,
@@ -17,6 +28,15 @@ from .functions import (
     silu,
     sin_turns,
 )
+from .matmul import (
+    Operand,
+    combine,
+    matmul,
+    matmul_segmented,
+    matmul_wide,
+    prepare,
+    segments,
+)
 from .norm import layer_norm, rms_norm
 from .philox import philox4x32, random_bits64
 from .rope import frequencies_q64, rope
@@ -26,24 +46,46 @@ from .tables import TABLE_NAMES, sfu_table
 
 __all__ = [
     "ATTENTION_CHUNK",
+    "BLOCK",
+    "FORMATS",
     "TABLE_NAMES",
     "TOP_P_OFF",
+    "Blocks",
     "ErrorMeasurement",
+    "Format",
+    "Operand",
+    "ScaleMode",
     "add",
     "argmax",
     "canonical",
+    "check_pair",
+    "combine",
     "cos_turns",
+    "decode",
+    "decode_scale",
+    "dequantise",
+    "encode",
     "exp2",
+    "format_named",
+    "format_of_code",
     "frequencies_q64",
+    "from_bytes",
     "gelu",
     "gelu_tanh",
     "inverse_temperature",
     "layer_norm",
+    "matmul",
+    "matmul_segmented",
+    "matmul_wide",
     "maximum",
     "measured_errors",
     "mul",
     "normal_cdf",
+    "pack",
+    "padded",
     "philox4x32",
+    "prepare",
+    "quantise",
     "random_bits64",
     "recip",
     "reduce_max",
@@ -52,6 +94,7 @@ __all__ = [
     "rope",
     "rsqrt",
     "sample",
+    "segments",
     "sfu_table",
     "sigmoid",
     "silu",
@@ -60,5 +103,8 @@ __all__ = [
     "softmax_rows",
     "softmax_step",
     "sub",
+    "tensor_scale",
+    "to_bytes",
+    "unpack",
     "weights",
 ]
