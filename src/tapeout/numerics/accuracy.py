@@ -103,7 +103,7 @@ def _correct_to_absolute() -> Iterator[ErrorMeasurement]:
 def _correct_to_argument() -> Iterator[ErrorMeasurement]:
     for name, function, gate, bound in [
         ("silu", f.silu, _logistic, 2.8),
-        ("gelu_tanh", f.gelu_tanh, _gelu_gate, 2.8),
+        ("gelu_tanh", f.gelu_tanh, _gelu_gate, 2.5),
         ("gelu", f.gelu, _normal_cdf, 2.3),
     ]:
         errors: list[Units] = []

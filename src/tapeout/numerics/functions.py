@@ -85,7 +85,7 @@ def silu(x: ArrayLike) -> F32:
 def gelu_tanh(x: ArrayLike) -> F32:
     """x * sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)), the tanh form of GELU.
 
-    Error <= 2.8 * 2^-24 |x|.
+    Error <= 2.5 * 2^-24 |x|.
     Order: cube = (x * x) * x; inner = x + 0.044715 * cube; the slope and log2(e) are one
     constant; every step is rounded to FP32. gelu_tanh(-inf) is NaN.
     """
