@@ -79,7 +79,7 @@ def _scale_rule(largest: float, mantissa_bits: int) -> ScaleRule:
     return ScaleRule((bits >> 23) - 127, mantissa_bits, bits & 0x7FFFFF)
 
 
-LARGEST: dict[str, float] = {
+LARGEST = {
     "int8": 127.0,
     "int4": 7.0,
     "e4m3": 448.0,

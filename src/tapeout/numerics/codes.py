@@ -114,10 +114,12 @@ def pack(codes: NDArray[Any], element_bits: int) -> U8:
     if element_bits > 8:
         return np.array(codes, f"<u{element_bits // 8}").view(np.uint8)
     if element_bits == 4:
-        return np.asarray(codes[..., 0::2] | codes[..., 1::2] << 4, np.uint8)
-    a, b, c, d = (codes[..., i::4].astype(np.uint8) for i in range(4))
-    groups = np.stack([a | b << 6, b >> 2 | c << 4, c >> 4 | d << 2], axis=-1)
-    return groups.reshape(*codes.shape[:-1], -1)
+        parts = [codes[..., 0::2] | codes[..., 1::2] << 4]
+    else:
+        a, b, c, d = (codes[..., i::4] for i in range(4))
+        parts = [a | (b & 3) << 6, b >> 2 | (c & 15) << 4, c >> 4 | d << 2]
+    packed = np.stack(parts, axis=-1).astype(np.uint8)
+    return packed.reshape(*codes.shape[:-1], -1)
 
 
 def unpack(packed: U8, element_bits: int) -> NDArray[Any]:

@@ -1,9 +1,9 @@
 """Number formats of tensors in memory: the element, the scale, and how many elements share one."""
 
+import difflib
 from dataclasses import dataclass
 from typing import Literal
 
-from tapeout.config import did_you_mean
 from tapeout.errors import ConfigError
 
 Element = Literal["int8", "int4", "e4m3", "e5m2", "e2m3", "e3m2", "e2m1", "bf16", "fp32"]
@@ -108,9 +108,9 @@ def format_named(name: str) -> Format:
         ConfigError: if there is none.
     """
     if name not in _BY_NAME:
-        raise ConfigError(
-            f"format must be one of {', '.join(_BY_NAME)}, not {name}{did_you_mean(name, _BY_NAME)}"
-        )
+        near = difflib.get_close_matches(name, list(_BY_NAME), n=1)
+        hint = f"; did you mean `{near[0]}`?" if near else ""
+        raise ConfigError(f"format must be one of {', '.join(_BY_NAME)}, not {name}{hint}")
     return _BY_NAME[name]
 
 
