@@ -114,7 +114,7 @@ def _window(fields: Fields, model_type: str, layers: int) -> tuple[int | None, .
         raise fields.error("sliding_window", "absent or null for model type llama")
     kinds = [full if window is None else sliding] * layers
     if model_type.startswith("qwen") and window is not None:
-        first = fields.integer("max_window_layers", low=0) if "layer_types" not in config else 0
+        first = fields.integer("max_window_layers", low=0) if config.get("layer_types") is None else 0
         kinds = [sliding if i >= first else full for i in range(layers)]
     stated = config.get("layer_types")
     if stated is None:
