@@ -53,7 +53,7 @@ class ScaleMode(IntEnum):
         FLOOR  e - emax                     (the OCP rule; amax may saturate)
         CEIL   e - emax + (f > 0)
         EVEN   the exponent field of (bits + 2^(22-m)) - emax: amax rounded to m bits first
-        RCEIL  e - emax + (f > fmax): the least power of two with which amax does not saturate
+        RCEIL  e - emax + (f > fmax): the least power of two with which a normal amax fits
 
     clamped to 0..254. MXINT8 has emax 0, m 6 and fmax of 127/64.
     Source: OCP Microscaling Formats Specification 1.0, section 6.3 (FLOOR); the other three are

@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from .formats import Element, Scale
-from .fp32 import F32, NAN_BITS
+from .fp32 import F32, canonical
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
@@ -66,11 +66,14 @@ def _values(element: str) -> F64:
 
 
 VALUES: dict[str, F64] = {element: _values(element) for element in LAYOUTS}
-_VALUES_F32 = {element: values.astype(np.float32) for element, values in VALUES.items()}
+_VALUES_F32 = {element: canonical(values) for element, values in VALUES.items()}
 
 
 def decode(codes: NDArray[Any], element: Element) -> F32:
-    """Return the values of element codes: uint8, or uint16 for bf16 and uint32 for fp32."""
+    """Return the values of element codes: uint8, or uint16 for bf16 and uint32 for fp32.
+
+    NaNs have the bits 0x7FC00000, except that bf16 and fp32 keep theirs.
+    """
     if element == "fp32":
         return codes.astype(np.uint32).view(np.float32)
     if element == "bf16":
@@ -99,8 +102,8 @@ def decode_scale(codes: NDArray[Any], scale: Scale) -> F64:
         return _E8M0_VALUES[codes]
     if scale == "e4m3":
         return VALUES["e4m3"][codes]
-    values = decode(codes, "bf16").astype(np.float64)
-    return np.where(np.isfinite(values), values, np.nan)
+    values = decode(codes, "bf16")
+    return np.where(np.isfinite(values), values, np.float32(np.nan)).astype(np.float64)
 
 
 def pack(codes: NDArray[Any], element_bits: int) -> U8:
@@ -201,6 +204,4 @@ def bf16_values(x: F32) -> F32:
 def canonical_f32(x: F64 | F32) -> F32:
     """Round to FP32, to nearest even, every NaN with the bits 0x7FC00000."""
     with np.errstate(all="ignore"):
-        y = x.astype(np.float32)
-    y.view(np.uint32)[np.isnan(y)] = NAN_BITS
-    return y
+        return canonical(x)
