@@ -40,7 +40,7 @@ from .matmul import (
 from .norm import layer_norm, rms_norm
 from .philox import philox4x32, random_bits64
 from .rope import frequencies_q64, rope
-from .sampling import TOP_P_OFF, argmax, inverse_temperature, sample, weights
+from .sampling import TOP_P_OFF, argmax, inverse_temperature, sample, top_p_to_q32, weights
 from .softmax import ATTENTION_CHUNK, softmax_inverse, softmax_rows, softmax_step
 from .tables import TABLE_NAMES, sfu_table
 
@@ -105,6 +105,7 @@ __all__ = [
     "sub",
     "tensor_scale",
     "to_bytes",
+    "top_p_to_q32",
     "unpack",
     "weights",
 ]

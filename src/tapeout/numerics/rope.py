@@ -45,7 +45,7 @@ def rope(
     phase = phase.astype(np.uint32)[:, None, :]
     c = mul(cos_turns(phase), np.float32(attention_factor))
     s = mul(sin_turns(phase), np.float32(attention_factor))
-    heads = x.reshape(len(x), -1, 2, half)
+    heads = x.reshape(len(x), x.shape[1] // head_dim, 2, half)
     x1, x2 = heads[:, :, 0], heads[:, :, 1]
     y = np.empty_like(heads)
     y[:, :, 0] = sub(mul(x1, c), mul(x2, s))

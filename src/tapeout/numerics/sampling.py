@@ -10,6 +10,8 @@ All sums are of integers, so passes may be split over lanes, cores and chips in 
 import numpy as np
 from numpy.typing import NDArray
 
+from tapeout.errors import TapeoutError
+
 from .fp32 import F32, mul, sub
 from .functions import LOG2E, exp2
 from .philox import random_bits64
@@ -31,21 +33,37 @@ def argmax(x: F32) -> int:
 
 
 def inverse_temperature(temperature: float) -> np.float32:
-    """fp32(fp32(1 / temperature) * log2(e)), the `inv_t` of `sample`; +inf for temperature 0."""
-    if temperature == 0:
-        return np.float32(np.inf)
-    return np.float32(np.float32(1 / temperature) * LOG2E)
+    """fp32(fp32(1 / temperature) * log2(e)), the `inv_t` of `sample`; +inf for temperature 0.
+
+    Raises:
+        TapeoutError: if temperature is negative or no number.
+    """
+    if not temperature >= 0:
+        raise TapeoutError(f"temperature must be at least 0, not {temperature}")
+    with np.errstate(all="ignore"):
+        return np.float32(np.divide(1, temperature)) * LOG2E
+
+
+def top_p_to_q32(top_p: float) -> int:
+    """round(top_p * 2^32), the `top_p_q32` of `sample`.
+
+    Raises:
+        TapeoutError: if top_p is not in (0, 1].
+    """
+    if not 0 < top_p <= 1:
+        raise TapeoutError(f"top_p must be above 0 and at most 1, not {top_p}")
+    return round(top_p * TOP_P_OFF)
 
 
 def weights(x: F32, inv_t: float | np.float32) -> NDArray[np.uint64]:
     """floor(exp2((x - max) * inv_t) * 2^30) of each logit. x: [n].
 
-    The largest logits have 2^30 exactly, also when infinite; NaN has 0.
+    The largest logits have 2^30 exactly, also when infinite; a NaN, or one on the way, gives 0.
     """
     x = np.asarray(x, np.float32)
     best = x[argmax(x)]
     p = exp2(mul(sub(x, best), np.float32(inv_t)))
-    p = np.where(x == best, np.float32(1), np.where(np.isnan(x), np.float32(0), p))
+    p = np.where(x == best, np.float32(1), np.where(np.isnan(p), np.float32(0), p))
     return (p.astype(np.float64) * WEIGHT_ONE).astype(np.uint64)
 
 
