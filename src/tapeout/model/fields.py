@@ -1,5 +1,6 @@
 """The keys of config.json: which are read, which change nothing, which are refused."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,13 @@ class Fields:
         value = self._get(key, default)
         if not isinstance(value, bool):
             raise self.error(key, "true or false")
+        return value
+
+    def choice(self, key: str, known: Iterable[str], default: str | None = None) -> str:
+        """The word at `key`, one of `known`; absent and null are the default."""
+        value = self._get(key, default)
+        if value not in list(known):
+            raise self.error(key, f"one of {', '.join(known)}")
         return value
 
     def numbers(self, key: str, length: int) -> tuple[float, ...]:

@@ -35,14 +35,8 @@ def load_architecture(directory: Path, *, context_tokens: int | None = None) -> 
     fields = Fields(config, path)
     model_type, head = _kind(fields)
     vocab_size = fields.integer("vocab_size")
-    hidden, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
     layers = fields.integer("num_hidden_layers", high=MAX_LAYERS)
-    kv_heads = fields.integer("num_key_value_heads", heads)
-    if heads % kv_heads:
-        raise fields.error("num_key_value_heads", f"a divisor of the {heads} attention heads")
-    if config.get("head_dim") is None and hidden % heads:
-        raise fields.error("hidden_size", f"a multiple of the {heads} attention heads")
-    head_dim = fields.integer("head_dim", hidden // heads)
+    heads, kv_heads, head_dim = _heads(fields)
     rope, max_positions = rope_of(fields, head_dim, context_tokens)
     all_bias = _flag_of(fields, "attention_bias", model_type in ("llama", "qwen3"))
     tied = fields.flag("tie_word_embeddings")
@@ -50,14 +44,14 @@ def load_architecture(directory: Path, *, context_tokens: int | None = None) -> 
         name=directory.resolve().name,
         model_type=model_type,
         vocab_size=vocab_size,
-        hidden=hidden,
+        hidden=fields.integer("hidden_size"),
         layers=layers,
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
         intermediate=fields.integer("intermediate_size"),
         norm_eps=fields.number("rms_norm_eps"),
-        activation=_activation(fields),
+        activation=ACTIVATIONS[fields.choice("hidden_act", ACTIVATIONS, "silu")],
         tied_embeddings=tied and head == "lm",
         qkv_bias=all_bias or model_type == "qwen2",
         o_bias=all_bias,
@@ -76,14 +70,23 @@ def load_architecture(directory: Path, *, context_tokens: int | None = None) -> 
 
 def _kind(fields: Fields) -> tuple[str, str]:
     """The model type, and "lm" or "labels" by the class that the file names."""
-    model_type = fields.config.get("model_type")
-    if model_type not in CLASSES:
-        raise fields.error("model_type", f"one of {', '.join(CLASSES)}")
+    model_type = fields.choice("model_type", CLASSES)
     known = {CLASSES[model_type] + suffix: head for suffix, head in HEADS.items()}
     named = fields.config.get("architectures") or [next(iter(known))]
-    if not isinstance(named, list) or len(named) != 1 or named[0] not in known:
+    if named not in [[name] for name in known]:
         raise fields.error("architectures", f"one of {', '.join(known)}, in a list")
     return model_type, known[named[0]]
+
+
+def _heads(fields: Fields) -> tuple[int, int, int]:
+    """The numbers of query heads and of KV heads, and their width."""
+    hidden, heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
+    kv_heads = fields.integer("num_key_value_heads", heads)
+    if heads % kv_heads:
+        raise fields.error("num_key_value_heads", f"a divisor of the {heads} attention heads")
+    if fields.config.get("head_dim") is None and hidden % heads:
+        raise fields.error("hidden_size", f"a multiple of the {heads} attention heads")
+    return heads, kv_heads, fields.integer("head_dim", hidden // heads)
 
 
 def _flag_of(fields: Fields, key: str, honoured: bool) -> bool:
@@ -92,13 +95,6 @@ def _flag_of(fields: Fields, key: str, honoured: bool) -> bool:
     if value and not honoured:
         raise fields.error(key, f"false for model type {fields.config['model_type']}")
     return value
-
-
-def _activation(fields: Fields) -> Activation:
-    name = fields.config.get("hidden_act", "silu")
-    if name not in ACTIVATIONS:
-        raise fields.error("hidden_act", f"one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
 
 
 def _window(fields: Fields, model_type: str, layers: int) -> tuple[int | None, ...]:
@@ -114,16 +110,21 @@ def _window(fields: Fields, model_type: str, layers: int) -> tuple[int | None, .
         raise fields.error("sliding_window", "absent or null for model type llama")
     kinds = [full if window is None else sliding] * layers
     if model_type.startswith("qwen") and window is not None:
-        first = fields.integer("max_window_layers", low=0) if config.get("layer_types") is None else 0
+        first = (
+            fields.integer("max_window_layers", low=0) if config.get("layer_types") is None else 0
+        )
         kinds = [sliding if i >= first else full for i in range(layers)]
     stated = config.get("layer_types")
     if stated is None:
         return tuple(window if kind == sliding else None for kind in kinds)
     mixed = model_type.startswith("qwen") and window is not None
-    allowed = {full, sliding} if mixed else {kinds[0]}
-    if not isinstance(stated, list) or len(stated) != layers or not set(stated) <= allowed:
-        names = " or ".join(sorted(allowed))
-        raise fields.error("layer_types", f"a list of {layers} times {names}")
+    allowed = [full, sliding] if mixed else [kinds[0]]
+    if (
+        not isinstance(stated, list)
+        or len(stated) != layers
+        or any(k not in allowed for k in stated)
+    ):
+        raise fields.error("layer_types", f"a list of {layers} times {' or '.join(allowed)}")
     return tuple(window if kind == sliding else None for kind in stated)
 
 
@@ -145,9 +146,10 @@ def _labels(fields: Fields) -> tuple[str, ...]:
 
 def _eos(fields: Fields, directory: Path, vocab_size: int) -> tuple[int, ...]:
     """The tokens that end a text; generation_config.json has the last word, as in the reference."""
+    stated = fields.ids("eos_token_id", vocab_size)
     path = directory / "generation_config.json"
     if path.exists():
         generation = Fields(read_json(path), path)
         if generation.config.get("eos_token_id") is not None:
             return generation.ids("eos_token_id", vocab_size)
-    return fields.ids("eos_token_id", vocab_size)
+    return stated

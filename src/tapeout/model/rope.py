@@ -5,7 +5,6 @@ checkpoints hold its logits for each kind. Computed here in float64, there in fl
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ KEYS = {  # what each kind of scaling reads
     "longrope": """factor original_max_position_embeddings attention_factor short_factor
         long_factor""",
 }
-NAMES_OF_THE_SAME = {"su": "longrope"}  # spelling of the first Phi-3 files
+OLD_LONGROPE = "su"  # its name in the first Phi-3 files
 
 
 def rope_of(config: Fields, head_dim: int, context_tokens: int | None) -> tuple[Rope, int]:
@@ -66,8 +65,8 @@ def _scaling(config: Fields) -> tuple[Fields, str]:
     table = _parameters(config)
     legacy = table.pop("type", None)
     kind = table.pop("rope_type", legacy) or "default"
-    kind = NAMES_OF_THE_SAME.get(kind, kind) if isinstance(kind, str) else kind
-    if not isinstance(kind, str) or kind not in KEYS:
+    kind = "longrope" if kind == OLD_LONGROPE else kind
+    if kind not in list(KEYS):
         raise ModelError(
             f"the RoPE type must be one of {', '.join(KEYS)}, not {kind!r:.80}",
             where=str(config.path),
@@ -181,13 +180,18 @@ def _longrope(
     original = fields.integer("original_max_position_embeddings", low=2)
     factor = fields.number("factor", stated / original)
     long = context_tokens is not None and context_tokens > original
-    divide = fields.numbers("long_factor" if long else "short_factor", head_dim // 2)
+    shorts = fields.numbers("short_factor", head_dim // 2)
+    longs = fields.numbers("long_factor", head_dim // 2)
     default = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
     scale = fields.number("attention_factor", default)
-    return _plain(fields, head_dim) / np.asarray(divide), scale, stated if long else original
+    return (
+        _plain(fields, head_dim) / np.asarray(longs if long else shorts),
+        scale,
+        stated if long else original,
+    )
 
 
-_STATIC: dict[str, Callable[[Fields, int, int], tuple[F64, float]]] = {
+_STATIC = {
     "default": _default,
     "linear": _linear,
     "llama3": _llama3,

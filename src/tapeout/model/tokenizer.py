@@ -68,7 +68,11 @@ class ByteTokenizer:
 
 
 class TextStream:
-    """Text from tokens as they come: a character is given once all of its tokens are there."""
+    """Text from tokens as they come: a character is given once all of its tokens are there.
+
+    The pieces together are `decode` of all tokens, but for bytes that are no UTF-8, where some
+    decoders replace good bytes before them too: what was given is not taken back.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

@@ -1,0 +1,43 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tapeout.cli.model import app
+from tapeout.errors import ModelError
+
+ROOT = Path(__file__).parents[2]
+LLAMA = str(ROOT / "models" / "llama-3.1-8b")
+CRITIC = str(ROOT / "tests" / "checkpoints" / "llama-critic")
+
+
+def output(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments)
+    if result.exception:
+        raise result.exception
+    return result.stdout
+
+
+def test_show():
+    text = output("show", LLAMA)
+    assert "llama, 8.03 G parameters, 14.96 GiB in BF16" in text
+    assert "64 KiB per token at 8 bits" in text
+    assert "labels benign, borderline, harmful" in output("show", CRITIC)
+    assert "window 4096 in 32 layers" in output("show", str(ROOT / "models" / "mistral-7b-v0.1"))
+
+
+def test_show_json():
+    found = json.loads(output("show", LLAMA, "--json"))
+    assert found["parameters"] == 8_030_261_248
+    assert found["architecture"]["kv_heads"] == 8
+
+
+def test_check():
+    assert "good (22 tensors, 22787 values, 44.51 KiB, all finite)" in output("check", CRITIC)
+    assert json.loads(output("check", CRITIC, "--json"))["values"] == 22787
+
+
+def test_check_without_weights():
+    with pytest.raises(ModelError, match="no weights"):
+        output("check", LLAMA)
