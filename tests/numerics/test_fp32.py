@@ -97,10 +97,16 @@ def test_sum_follows_the_documented_order(x: F32):
 
 def test_sum_is_not_a_running_sum():
     x = np.random.default_rng(0).standard_normal((200, 64)).astype(np.float32)
+    assert same_bits(reduce_sum(x), np.array([tree_sum(row) for row in x]))
     running = np.array([sum(row, np.float32(0)) for row in x], np.float32)
     assert not same_bits(reduce_sum(x), running)
     error = reduce_sum(x) - x.astype(np.float64).sum(1)
     assert np.abs(error).max() < 64 * 2**-24 * 8
+
+
+@pytest.mark.parametrize(("n", "zero"), [(31, 0), (32, 1 << 31), (33, 0), (64, 1 << 31)])
+def test_only_whole_blocks_of_minus_zero_sum_to_minus_zero(n: int, zero: int):
+    assert to_bits(reduce_sum(np.full(n, np.float32(-0.0)))) == [zero]
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5), (2, 3, 33), (1,), (4, 31), (4, 32)])

@@ -142,6 +142,33 @@ def test_top_k_and_top_p_keep_what_they_say():
     assert drawn(9, 1.0) == {0, 1, 2, 3, 4}
 
 
+def test_among_many_equals_the_lowest_indices_stay():
+    x = np.tile(np.array([0, 1, 2, 1], np.float32), 300)
+    drawn = {sample(x, inv_t=ONE, seed=0, counter=i, top_k=310) for i in range(3000)}
+    ones = np.flatnonzero(x == 1)[:10]
+    assert drawn == {*np.flatnonzero(x == 2).tolist(), *ones.tolist()}
+
+
+def test_top_p_is_compared_exactly():
+    x = np.zeros(3, np.float32)
+    above_a_third = -(-TOP_P_OFF // 3)
+    for top_p, kept in [(above_a_third - 1, {0}), (above_a_third, {0, 1})]:
+        drawn = {sample(x, inv_t=ONE, seed=0, counter=i, top_p_q32=top_p) for i in range(40)}
+        assert drawn == kept
+
+
+@pytest.mark.parametrize(("r", "expected"), [(0, 1), (2**63 - 1, 1), (2**63, 3), (2**64 - 1, 3)])
+def test_running_weight_must_exceed_the_threshold(
+    monkeypatch: pytest.MonkeyPatch, r: int, expected: int
+):
+    def fixed_bits(seed: int, counter: int) -> int:
+        return r + 0 * seed * counter
+
+    monkeypatch.setattr("tapeout.numerics.sampling.random_bits64", fixed_bits)
+    x = np.array([-np.inf, 0, -np.inf, 0], np.float32)
+    assert sample(x, inv_t=ONE, seed=0, counter=0) == expected
+
+
 def test_masked_and_broken_logits():
     infinite = np.array([1, np.inf, -np.inf, np.inf], np.float32)
     assert {sample(infinite, inv_t=ONE, seed=0, counter=i) for i in range(50)} == {1, 3}
