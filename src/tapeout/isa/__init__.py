@@ -3,6 +3,7 @@
 In:  nothing.   Out: operations and instructions, their binary and text forms, and `Program`.
 """
 
+from tapeout.isa.assembly import from_text, instructions_from_text, to_text
 from tapeout.isa.encoding import WORD_BYTES, decode, encode
 from tapeout.isa.instructions import (
     COUNTER_MAX,
@@ -40,6 +41,7 @@ from tapeout.isa.instructions import (
     Take,
     VectorMatmul,
 )
+from tapeout.isa.listing import head_lines, program_text
 from tapeout.isa.program import (
     Placement,
     Program,
@@ -51,6 +53,7 @@ from tapeout.isa.program import (
     to_bytes,
     write_program,
 )
+from tapeout.isa.reference import isa_page
 
 __all__ = [
     "COUNTERS",
@@ -96,7 +99,13 @@ __all__ = [
     "decode",
     "encode",
     "from_bytes",
+    "from_text",
+    "head_lines",
+    "instructions_from_text",
+    "isa_page",
+    "program_text",
     "read_program",
     "to_bytes",
+    "to_text",
     "write_program",
 ]

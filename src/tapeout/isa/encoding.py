@@ -34,6 +34,17 @@ HEADER: dict[str, int] = {
 """Header field -> width in bits, from the low bit upwards; the rest of the header is zero."""
 
 BY_OPCODE = {cls.opcode: cls for cls in OPERATIONS}
+RESERVED: dict[range, str] = {
+    range(0x08, 0x09): "CALL",
+    range(0x09, 0x0A): "BRANCH",
+    range(0x0A, 0x0B): "VERDICT",
+    range(0x0B, 0x0C): "IRQ",
+    range(0x31, 0x32): "REDUCE",
+    range(0x50, 0x60): "block selection (BSEL)",
+    range(0x60, 0x70): "collectives (NET)",
+    range(0x70, 0x80): "pinned ranges (PIN)",
+}
+"""Opcodes kept for operations to come."""
 
 
 @cache
@@ -69,13 +80,7 @@ def encode(instruction: Instruction) -> bytes:
         low += bits
     low = HEADER_BITS
     for name, field in fields(type(op)).items():
-        value, rest = divmod(int(getattr(op, name)), field.unit)
-        if rest:
-            raise EncodingError(
-                f"{name} must be a multiple of {field.unit}, not {getattr(op, name)}",
-                where=repr(op),
-            )
-        word |= _fit(name, value, field.bits, op) << low
+        word |= _fit(name, int(getattr(op, name)), field.bits, op, unit=field.unit) << low
         low += field.bits
     return word.to_bytes(WORD_BYTES, "little")
 
@@ -95,7 +100,10 @@ def decode(data: bytes) -> Instruction:
         head[name] = rest & ((1 << bits) - 1)
         rest >>= bits
     if (cls := BY_OPCODE.get(head["opcode"])) is None:
-        raise EncodingError(f"{head['opcode']:#04x} is not an opcode", where=f"word {data.hex()}")
+        use = next((f", but kept for {u}" for r, u in RESERVED.items() if head["opcode"] in r), "")
+        raise EncodingError(
+            f"{head['opcode']:#04x} is not an opcode{use}", where=f"word {data.hex()}"
+        )
     values: dict[str, int] = {}
     rest = word >> HEADER_BITS
     for name, field in fields(cls).items():
@@ -121,10 +129,14 @@ def decode(data: bytes) -> Instruction:
     return instruction
 
 
-def _fit(name: str, value: int, bits: int, op: Operation) -> int:
-    if not 0 <= value < 1 << bits:
-        raise EncodingError(f"{name} must be in 0..{(1 << bits) - 1}, not {value}", where=repr(op))
-    return value
+def _fit(name: str, value: int, bits: int, op: Operation, *, unit: int = 1) -> int:
+    """`value` in units of its field."""
+    if value % unit:
+        raise EncodingError(f"{name} must be a multiple of {unit}, not {value}", where=repr(op))
+    if not 0 <= value < unit << bits:
+        highest = unit * ((1 << bits) - 1)
+        raise EncodingError(f"{name} must be in 0..{highest}, not {value}", where=repr(op))
+    return value // unit
 
 
 def _check_header(instruction: Instruction) -> None:
@@ -133,14 +145,24 @@ def _check_header(instruction: Instruction) -> None:
         raise EncodingError(
             f"{type(op).__name__} must run in queue {op.queue.name}, not {instruction.queue.name}"
         )
-    if len(instruction.waits) > MAX_WAITS:
-        raise EncodingError(f"an instruction has at most {MAX_WAITS} waits", where=repr(op))
+    if (count := len(instruction.waits)) > MAX_WAITS:
+        raise EncodingError(f"waits must be at most {MAX_WAITS}, not {count}", where=repr(op))
     for take in instruction.waits:
         if not (0 <= take.counter < COUNTERS and 1 <= take.count <= COUNTER_MAX):
-            raise EncodingError(f"{take} is no wait", where=repr(op))
+            raise EncodingError(
+                f"wait must take 1..{COUNTER_MAX} of a counter below {COUNTERS},"
+                f" not {take.count} of {take.counter}",
+                where=repr(op),
+            )
     if not -1 <= instruction.signal < COUNTERS:
-        raise EncodingError(f"signal must be a counter below {COUNTERS}", where=repr(op))
+        raise EncodingError(
+            f"signal must be -1 or a counter below {COUNTERS}, not {instruction.signal}",
+            where=repr(op),
+        )
     for name, field in fields(type(op)).items():
         value = getattr(op, name)
         if field.kind is not None and value not in field.kind.__members__.values():
-            raise EncodingError(f"{name} must be one of {field.kind.__name__}", where=repr(op))
+            raise EncodingError(
+                f"{name} must be one of {', '.join(field.kind.__members__)}, not {value}",
+                where=repr(op),
+            )

@@ -62,10 +62,11 @@ class MapFn(IntEnum):
     MUL = 3  # a * b
     MAX = 4  # max(a, b)
     SILU_MUL = 5  # silu(a) * b
-    GELU_MUL = 6  # gelu_tanh(a) * b
-    DIV = 7  # a * recip(b)
+    GELU_MUL = 6  # gelu(a) * b
+    NORMALISE = 7  # a * softmax_inverse(b)
     MULADD = 8  # dst * b + a
     FILL = 9  # b
+    GELU_TANH_MUL = 10  # gelu_tanh(a) * b
 
 
 class Broadcast(IntEnum):
@@ -456,7 +457,7 @@ class Sample:
     """Choose a token for each row of FP32 logits in memory. Value: `tapeout.numerics.sample`.
 
     The logits are streamed from memory in as many passes as the filters need. The row's
-    parameters are a 32-byte record: inverse temperature times log2(e) as FP32 (0 asks for the
+    parameters are a 32-byte record: inverse temperature times log2(e) as FP32 (+inf asks for the
     largest logit), top_k (u32, 0 = all), top_p (u32, 32-bit fraction, 0 = all), a zero word, seed
     (u64), counter (u64). The token goes to out + 4 * row as a 32-bit integer.
     """

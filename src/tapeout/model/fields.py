@@ -18,13 +18,14 @@ _READ_KEYS = """
 READ = frozenset(_READ_KEYS.split())
 
 IGNORED = {
-    "says who wrote the file": "_name_or_path _commit_hash transformers_version vocab_file",
+    "says who wrote the file, and for what": """_name_or_path _commit_hash transformers_version
+        vocab_file is_llama_config unsloth_fixed unsloth_version transformers.js_config""",
     "the tensors carry their own type": "torch_dtype dtype use_bfloat16",
     "only training uses it": """attention_dropout classifier_dropout embd_pdrop resid_pdrop
         hidden_dropout initializer_range problem_type finetuning_task
         label_smoothing gradient_checkpointing pad_token_id unk_token_id""",
     "splits or orders the same arithmetic": """pretraining_tp chunk_size_feed_forward use_cache
-        _attn_implementation attn_implementation _flash_attn_2_enabled _experts_implementation
+        _attn_implementation attn_implementation _attn_implementation_autoset _flash_attn_2_enabled _experts_implementation
         torchscript tf_legacy_loss""",
     "shapes what the library returns, not what it computes": """output_attentions
         output_hidden_states output_scores return_dict return_dict_in_generate
@@ -51,6 +52,9 @@ REFUSED = {
     "num_local_experts": "mixtures of experts are not supported",
     "num_experts_per_tok": "mixtures of experts are not supported",
     "n_routed_experts": "mixtures of experts are not supported",
+    "quantization": "only unquantised weights (F64, F32, F16, BF16) are read",
+    "use_mrope": "only text positions are supported",
+    "rope_interleaved": "only the half-and-half RoPE layout is supported",
     "rope_interleave": "only the half-and-half RoPE layout is supported",
     "attn_logit_softcapping": "attention logits are not capped",
     "final_logit_softcapping": "logits are not capped",

@@ -12,6 +12,7 @@ from .blocks import (
     quantise,
     tensor_scale,
     to_bytes,
+    unscaled,
 )
 from .codes import decode, decode_scale, encode, pack, unpack
 from .formats import BLOCK, FORMATS, Format, check_pair, format_named, format_of_code, padded
@@ -107,5 +108,6 @@ __all__ = [
     "to_bytes",
     "top_p_to_q32",
     "unpack",
+    "unscaled",
     "weights",
 ]

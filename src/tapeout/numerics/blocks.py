@@ -274,3 +274,15 @@ def _e8m0_groups(
             else:
                 shift = code - 127 + unit_exponent
                 codes[row, i] = nearest_code(np.int64(bits[row, i]), shift, layout)
+
+
+_SCALE_OF_ONE = {"e8m0": 127, "e4m3": 0x38, "bf16": 0x3F80}
+
+
+def unscaled(fmt: Format, codes: NDArray[Any]) -> Blocks:
+    """Codes [rows, K] of a format with scales, K a multiple of 32, all scales being one."""
+    if fmt.scale == "none":
+        return Blocks(format=fmt, codes=codes, scales=_NO_SCALES.reshape(0))
+    dtype = np.uint16 if fmt.scale == "bf16" else np.uint8
+    scales = np.full((len(codes), 1), _SCALE_OF_ONE[fmt.scale], dtype)
+    return Blocks(format=fmt, codes=codes, scales=scales, per_row=True)
