@@ -31,6 +31,11 @@ def test_a_critic_has_labels(edited: Edit):
     assert "lm_head.weight" not in tensor_shapes(a)
 
 
+def test_the_head_of_a_critic_is_not_tied(edited: Edit):
+    a = load_architecture(edited("llama-critic", tie_word_embeddings=True))
+    assert not a.tied_embeddings
+
+
 def test_labels_without_names(edited: Edit):
     assert load_architecture(edited("llama-critic", id2label=...)).labels == ("LABEL_0", "LABEL_1")
     three = edited("llama-critic", id2label=..., num_labels=3)

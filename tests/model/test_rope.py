@@ -76,6 +76,16 @@ def test_the_first_spelling_of_longrope(edited: Edit):
     assert load_architecture(directory).max_positions == 32
 
 
+def test_the_original_length_outside_wins(edited: Edit):
+    directory = edited("llama2-mha", rope_parameters=LONGROPE, original_max_position_embeddings=16)
+    assert load_architecture(directory).max_positions == 16
+
+
+def test_the_original_length_is_the_stated_one_where_none_is_given(edited: Edit):
+    longrope = {k: v for k, v in LONGROPE.items() if not k.startswith("original")}
+    assert load_architecture(edited("llama2-mha", rope_parameters=longrope)).max_positions == 64
+
+
 def test_yarn_attention_factor(edited: Edit):
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 

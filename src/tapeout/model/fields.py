@@ -25,8 +25,9 @@ IGNORED = {
         hidden_dropout initializer_range problem_type finetuning_task
         label_smoothing gradient_checkpointing pad_token_id unk_token_id""",
     "splits or orders the same arithmetic": """pretraining_tp chunk_size_feed_forward use_cache
-        _attn_implementation attn_implementation _attn_implementation_autoset _flash_attn_2_enabled _experts_implementation
-        torchscript tf_legacy_loss""",
+        _attn_implementation attn_implementation _attn_implementation_autoset
+        _flash_attn_2_enabled
+        _experts_implementation torchscript tf_legacy_loss""",
     "shapes what the library returns, not what it computes": """output_attentions
         output_hidden_states output_scores return_dict return_dict_in_generate
         keys_to_ignore_at_inference""",
