@@ -68,4 +68,4 @@ def _text(architecture: object) -> str:
         "head": head + (", tied to the embeddings" if a.tied_embeddings else ""),
         "KV": f"{binary(kv_bytes_per_token(a, BITS_PER_KV_ELEMENT))} per token at 8 bits",
     }
-    return "\n".join(f"{name + ':':11}{value}" for name, value in rows.items())
+    return "\n".join(f"{name + ':':10} {value}" for name, value in rows.items())
