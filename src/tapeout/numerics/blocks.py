@@ -228,11 +228,10 @@ def _quantise_by_reciprocal(x: F32, fmt: Format) -> tuple[U8, NDArray[Any]]:
         amax = np.max(np.abs(x), axis=-1)
         target = amax * np.float32(1 / LARGEST[fmt.element])
         scales = encode(target, "bf16" if fmt.scale == "bf16" else "e4m3")
-        bad = ~np.isfinite(amax)
-        scales[bad] = BF16_NAN if fmt.scale == "bf16" else E4M3_NAN
+        scales[~np.isfinite(amax)] = BF16_NAN if fmt.scale == "bf16" else E4M3_NAN
         values = decode(scales, "bf16" if fmt.scale == "bf16" else "e4m3")
         codes = encode(x * (np.float32(1) / values)[..., None], fmt.element)
-    codes[bad | (values == 0)] = 0
+    codes[values == 0] = 0
     return codes, scales
 
 

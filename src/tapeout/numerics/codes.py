@@ -179,7 +179,7 @@ def nearest_code(bits: Integer, scale: Integer, layout: Layout) -> Integer:
     drop = 23 - exponent + place
     if infinite or drop < 1:
         code = layout.max_code
-    elif drop > 25:
+    elif drop > 24:
         code = 0
     else:
         odd = mantissa >> drop & 1

@@ -34,6 +34,7 @@ MAX_SEGMENTS = 8
 MIN_SEGMENT = 1024  # elements
 TILE = 512  # rows of A and of B that are multiplied at a time
 CHUNK = 1 << 18  # block sums that are held at a time: 2 MB
+WIDTH = 64  # rows of B that the FP32 product takes at a time
 # Scales within 2^-50..2^50 keep products of the narrow elements, and their sums, in FP32's range.
 NARROW_SCALE = 50
 # Largest magnitude and the magnitude of the scale, both in units of the last place.
@@ -163,9 +164,10 @@ def matmul_wide(a: ArrayLike, b: ArrayLike, acc: F32 | None = None) -> F32:
     a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
     assert a.shape[1] == b.shape[1], f"K must be the same, not {a.shape[1]} and {b.shape[1]}"
     out = np.zeros((len(a), len(b)), np.float32) if acc is None else np.array(acc, np.float32)
-    padding = ((0, 0), (0, -a.shape[1] % BLOCK))
-    across = np.ascontiguousarray(np.pad(b, padding).T)  # [K, N]: lanes of N side by side
-    _add_wide(np.pad(a, padding), across, out, acc is not None)
+    if a.shape[1] % BLOCK:
+        padding = ((0, 0), (0, -a.shape[1] % BLOCK))
+        a, b = np.pad(a, padding), np.pad(b, padding)
+    _add_wide(np.ascontiguousarray(a), np.ascontiguousarray(b), out, acc is not None)
     return fp32.seal(out)
 
 
@@ -312,21 +314,28 @@ def _patch_special(a: NDArray[Any], b: NDArray[Any], sums: NDArray[Any]) -> None
 
 @njit(cache=True)
 def _add_wide(a: F32, b: F32, out: F32, started: bool) -> None:
-    width = 64
-    lanes = np.empty((BLOCK, width), np.float32)
-    for n0 in range(0, out.shape[1], width):
-        n1 = min(out.shape[1], n0 + width)
-        for m in range(out.shape[0]):
-            for k in range(0, a.shape[1], BLOCK):
-                for i in range(BLOCK):
-                    for n in range(n0, n1):
-                        lanes[i, n - n0] = a[m, k + i] * b[k + i, n]
-                half = BLOCK // 2
-                while half:
-                    for i in range(half):
-                        for n in range(n1 - n0):
-                            lanes[i, n] = lanes[2 * i, n] + lanes[2 * i + 1, n]
-                    half //= 2
-                for n in range(n0, n1):
-                    before = out[m, n] if started or k else np.float32(-0.0)
-                    out[m, n] = before + lanes[0, n - n0]
+    across = np.zeros((BLOCK, WIDTH), np.float32)  # of B, rows side by side: lanes of SIMD
+    lanes = np.empty((BLOCK, WIDTH), np.float32)
+    for n0 in range(0, out.shape[1], WIDTH):
+        count = min(out.shape[1] - n0, WIDTH)
+        for k in range(0, a.shape[1], BLOCK):
+            across[:, :count] = b[n0 : n0 + count, k : k + BLOCK].T
+            for m in range(out.shape[0]):
+                _block_of_lanes(a[m, k : k + BLOCK], across, lanes)
+                for n in range(count):
+                    before = out[m, n0 + n] if started or k else np.float32(-0.0)
+                    out[m, n0 + n] = before + lanes[0, n]
+
+
+@njit(cache=True)
+def _block_of_lanes(row: F32, across: F32, lanes: F32) -> None:
+    """lanes[0] = the tree sum of the products of a block of A's row with WIDTH rows of B."""
+    for i in range(BLOCK):
+        for n in range(WIDTH):
+            lanes[i, n] = row[i] * across[i, n]
+    half = BLOCK // 2
+    while half:
+        for i in range(half):
+            for n in range(WIDTH):
+                lanes[i, n] = lanes[2 * i, n] + lanes[2 * i + 1, n]
+        half //= 2
