@@ -129,9 +129,9 @@ def _ends(r: Range) -> tuple[float, float, float]:
 
 
 def _binds(compute: Range, memory: Range, collective: Range) -> Term:
-    terms: dict[Term, float] = {
-        "compute": compute.mid,
-        "memory": memory.mid,
-        "collectives": collective.mid,
-    }
-    return max(terms, key=lambda term: terms[term])
+    terms: tuple[tuple[Term, Range], ...] = (
+        ("compute", compute),
+        ("memory", memory),
+        ("collectives", collective),
+    )
+    return max(terms, key=lambda term: term[1].mid)[0]
