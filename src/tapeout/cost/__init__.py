@@ -5,8 +5,8 @@ Out: `DieReport`, `TokenReport`: rows, ranges, swings, notes, and the names of t
 """
 
 from tapeout.cost.die import AREAS, DieCost, area_mm2, die_cost, figures_of
-from tapeout.cost.package import PackageCost, package_usd
 from tapeout.cost.die_report import DieReport, Yield, die_report
+from tapeout.cost.package import PackageCost, package_usd
 from tapeout.cost.table import die_lines, token_lines
 from tapeout.cost.token import HourCost, hour_cost, recovery, usd_per_mtoken
 from tapeout.cost.token_report import ServedSpeed, TokenReport, TokenRow, token_report
