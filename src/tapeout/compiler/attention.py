@@ -67,9 +67,7 @@ def attention(b: CoreBuilder, layer: int) -> None:
     plan = plan_attention(b, len(heads))
 
     def sequence(first: Reg, count: Reg, position: Reg, table: Reg) -> None:
-        end = b.emitter.alu(
-            AluFn.ADD, position, count, low=1, high=b.sizes.context_tokens
-        )
+        end = b.emitter.alu(AluFn.ADD, position, count, low=1, high=b.sizes.context_tokens)
         whole = Span(row=first, count=count, position=position, table=table, end=end)
         _in_tiles(b, whole, _append_rows(b, heads), lambda s: _append(b, layer, heads, s))
         _in_tiles(b, whole, plan.tokens, lambda s: _attend(b, layer, heads, plan, s))
@@ -155,13 +153,21 @@ def _append(b: CoreBuilder, layer: int, heads: list[int], span: Span) -> None:
             at = buffers.take(most * pitch)
             place = source.address + head * pitch
             b.load(place, source.pitch, Space.L1, at, pitch, pitch, rows=span.count, src_reg=codes)
-            _store_pages(b, Space.L1, at, pitch, span, page.offset(layer, head, part), page.key_bytes)
+            _store_pages(
+                b, Space.L1, at, pitch, span, page.offset(layer, head, part), page.key_bytes
+            )
             if scale_bytes:
                 at = buffers.take_scales(most * step)
                 place = source.scale_address + head * step
                 b.load(
-                    place, source.scale_pitch, Space.SCALE, at, step, step,
-                    rows=span.count, src_reg=scales,
+                    place,
+                    source.scale_pitch,
+                    Space.SCALE,
+                    at,
+                    step,
+                    step,
+                    rows=span.count,
+                    src_reg=scales,
                 )
                 offset = page.offset(layer, head, part + 2)
                 _store_pages(b, Space.SCALE, at, step, span, offset, scale_bytes)
@@ -214,9 +220,7 @@ def _load_pages(
 # ---- attend ----------------------------------------------------------------------------------
 
 
-def _attend(
-    b: CoreBuilder, layer: int, heads: list[int], plan: AttentionPlan, span: Span
-) -> None:
+def _attend(b: CoreBuilder, layer: int, heads: list[int], plan: AttentionPlan, span: Span) -> None:
     """Attention of one tile of queries, some heads at a time."""
     e, a = b.emitter, b.architecture
     group = a.heads // a.kv_heads
@@ -330,9 +334,7 @@ def _begin(
     out = Tile32(space=Space.L1, address=buffers.take(most * FP32_BYTES * n), pitch=FP32_BYTES * n)
     for at, value in ((state, b.minus_infinity), (state + state_pitch, b.zero)):
         line = Tile32(space=Space.L1, address=at, pitch=GRANULE_BYTES)
-        b.map(
-            MapFn.FILL, line, b.scalar(value), Broadcast.SCALAR, line, rows=1, columns=most
-        )
+        b.map(MapFn.FILL, line, b.scalar(value), Broadcast.SCALAR, line, rows=1, columns=most)
     b.map(MapFn.FILL, out, b.scalar(b.zero), Broadcast.SCALAR, out, rows=rows, columns=n)
     return HeadState(head=head, queries=queries, state=state, state_pitch=state_pitch, out=out)
 
@@ -366,16 +368,32 @@ def _chunk(
     page, a = b.layout.page, b.architecture
     k, k_scale, v, v_scale = keys.next()
     group, n = a.heads // a.kv_heads, padded(a.head_dim)
-    _load_pages(b, Space.L1, k, keys.pitch, span, key, page.offset(layer, s.head, KEYS), page.key_bytes)
+    _load_pages(
+        b, Space.L1, k, keys.pitch, span, key, page.offset(layer, s.head, KEYS), page.key_bytes
+    )
     if keys.scale_pitch:
         offset = page.offset(layer, s.head, KEY_SCALES)
-        _load_pages(b, Space.SCALE, k_scale, keys.scale_pitch, span, key, offset, page.key_scale_bytes)
-    _product(b, s.queries, CodesTile(address=k, pitch=keys.pitch, scale=k_scale, scale_pitch=keys.scale_pitch),
-             keys.scores, rows, ATTENTION_CHUNK, n, transpose=False)
-    _load_pages(b, Space.L1, v, keys.pitch, span, key, page.offset(layer, s.head, VALUES), page.key_bytes)
+        _load_pages(
+            b, Space.SCALE, k_scale, keys.scale_pitch, span, key, offset, page.key_scale_bytes
+        )
+    _product(
+        b,
+        s.queries,
+        CodesTile(address=k, pitch=keys.pitch, scale=k_scale, scale_pitch=keys.scale_pitch),
+        keys.scores,
+        rows,
+        ATTENTION_CHUNK,
+        n,
+        transpose=False,
+    )
+    _load_pages(
+        b, Space.L1, v, keys.pitch, span, key, page.offset(layer, s.head, VALUES), page.key_bytes
+    )
     if keys.scale_pitch:
         offset = page.offset(layer, s.head, VALUE_SCALES)
-        _load_pages(b, Space.SCALE, v_scale, GRANULE_BYTES, span, key, offset, page.value_scale_bytes)
+        _load_pages(
+            b, Space.SCALE, v_scale, GRANULE_BYTES, span, key, offset, page.value_scale_bytes
+        )
     b.emitter.emit(
         Softmax(
             space=keys.scores.space,
@@ -404,25 +422,56 @@ def _chunk(
 
 
 def _product(
-    b: CoreBuilder, x: CodesTile, w: CodesTile, out: Tile32, rows: Reg, n: int, k: int, *, transpose: bool
+    b: CoreBuilder,
+    x: CodesTile,
+    w: CodesTile,
+    out: Tile32,
+    rows: Reg,
+    n: int,
+    k: int,
+    *,
+    transpose: bool,
 ) -> None:
     kv = b.recipe.of("kv")
     if b.recipe.wide:
         b.emitter.emit(
             VectorMatmul(
-                a=x.address, a_pitch=x.pitch, b=w.address, b_pitch=w.pitch, b_format=kv.code,
-                dst=out.address, dst_pitch=out.pitch, m=0, m_reg=rows.number, n=n,
-                k_blocks=k // BLOCK, accumulate=False, transpose=transpose,
+                a=x.address,
+                a_pitch=x.pitch,
+                b=w.address,
+                b_pitch=w.pitch,
+                b_format=kv.code,
+                dst=out.address,
+                dst_pitch=out.pitch,
+                m=0,
+                m_reg=rows.number,
+                n=n,
+                k_blocks=k // BLOCK,
+                accumulate=False,
+                transpose=transpose,
             )
         )
         return
     fmt = b.recipe.of("probabilities" if transpose else "activations")
     b.emitter.emit(
         Matmul(
-            a=x.address, a_pitch=x.pitch, a_scale=x.scale, a_scale_pitch=x.scale_pitch,
-            a_format=fmt.code, b=w.address, b_pitch=w.pitch, b_scale=w.scale,
-            b_scale_pitch=w.scale_pitch, b_format=kv.code, acc=out.address, m=0,
-            m_reg=rows.number, n=n, k_blocks=k // BLOCK, accumulate=False, transpose=transpose,
+            a=x.address,
+            a_pitch=x.pitch,
+            a_scale=x.scale,
+            a_scale_pitch=x.scale_pitch,
+            a_format=fmt.code,
+            b=w.address,
+            b_pitch=w.pitch,
+            b_scale=w.scale,
+            b_scale_pitch=w.scale_pitch,
+            b_format=kv.code,
+            acc=out.address,
+            m=0,
+            m_reg=rows.number,
+            n=n,
+            k_blocks=k // BLOCK,
+            accumulate=False,
+            transpose=transpose,
         )
     )
 
@@ -469,8 +518,10 @@ def plan_attention(b: CoreBuilder, heads: int) -> AttentionPlan:
                 if _attention_fits(b, AttentionPlan(tokens=tokens, heads=h, copies=1))
             )
             double = AttentionPlan(tokens=tokens, heads=most, copies=2)
-            return double if _attention_fits(b, double) else AttentionPlan(
-                tokens=tokens, heads=most, copies=1
+            return (
+                double
+                if _attention_fits(b, double)
+                else AttentionPlan(tokens=tokens, heads=most, copies=1)
             )
         tokens //= 2
     a = b.architecture

@@ -56,7 +56,9 @@ def build(
             f" not {context_tokens}"
         )
     if chunk_tokens is not None:
-        return _build(architecture, recipe, chip, sequences, context_tokens, chunk_tokens, page_tokens)
+        return _build(
+            architecture, recipe, chip, sequences, context_tokens, chunk_tokens, page_tokens
+        )
     chunk = min(LARGEST_CHUNK, context_tokens)
     while True:
         try:
@@ -82,12 +84,24 @@ def _build(
     )
     layout = lay_out(architecture, recipe, sizes, chip)
     prefill = decoder_program(
-        architecture, recipe, sizes, layout, chip,
-        name="prefill", rows=chunk_tokens, tokens_per_sequence=chunk_tokens,
+        architecture,
+        recipe,
+        sizes,
+        layout,
+        chip,
+        name="prefill",
+        rows=chunk_tokens,
+        tokens_per_sequence=chunk_tokens,
     )
     decode = decoder_program(
-        architecture, recipe, sizes, layout, chip,
-        name="decode", rows=sequences, tokens_per_sequence=1,
+        architecture,
+        recipe,
+        sizes,
+        layout,
+        chip,
+        name="decode",
+        rows=sequences,
+        tokens_per_sequence=1,
     )
     return Build(
         architecture=architecture,

@@ -147,7 +147,12 @@ def _layer(b: CoreBuilder, layer: int) -> None:
     b.stage(
         lambda c: _all(
             lambda: stages.heads(
-                c, names["q_proj"], layout.queries, rotate=query_turn, norm_name=q_norm, per_row=False
+                c,
+                names["q_proj"],
+                layout.queries,
+                rotate=query_turn,
+                norm_name=q_norm,
+                per_row=False,
             ),
             lambda: stages.heads(
                 c, names["k_proj"], layout.keys, rotate=turn, norm_name=k_norm, per_row=False

@@ -69,7 +69,9 @@ class _Tracker:
 
     sent: dict[Queue, list[_Sent]] = field(default_factory=lambda: {q: [] for q in WORKERS})
     known: dict[Queue, Clock] = field(default_factory=lambda: {q: {} for q in WORKERS})
-    accesses: dict[int | None, list[_Access]] = field(default_factory=dict[int | None, list[_Access]])
+    accesses: dict[int | None, list[_Access]] = field(
+        default_factory=dict[int | None, list[_Access]]
+    )
 
 
 class Emitter:
@@ -109,7 +111,15 @@ class Emitter:
         return reg
 
     def alu(
-        self, fn: AluFn, a: Reg, b: Reg = ZERO, imm: int = 0, *, low: int, high: int, to: Reg | None = None
+        self,
+        fn: AluFn,
+        a: Reg,
+        b: Reg = ZERO,
+        imm: int = 0,
+        *,
+        low: int,
+        high: int,
+        to: Reg | None = None,
     ) -> Reg:
         """R = fn(a, b + imm), whose value the caller knows to lie in low..high."""
         if to is None:
@@ -220,7 +230,9 @@ class Emitter:
             old[:] = [o for o in old if not _covers(tile, o.tile)]
         else:
             old[:] = [
-                o for o in old if o.write or o.queue is not access.queue or not _covers(tile, o.tile)
+                o
+                for o in old
+                if o.write or o.queue is not access.queue or not _covers(tile, o.tile)
             ]
         old.append(access)
 

@@ -233,7 +233,9 @@ def _place_tensors(
 ) -> tuple[Placement, ...]:
     shapes = dict(tensor_shapes(architecture))
     embedding = shapes.pop("model.embed_tokens.weight")
-    out = [_place(cursor, EMBEDDING_ROWS, embedding, weight_format(EMBEDDING_ROWS, recipe, embedding))]
+    out = [
+        _place(cursor, EMBEDDING_ROWS, embedding, weight_format(EMBEDDING_ROWS, recipe, embedding))
+    ]
     if architecture.head_tensor == "model.embed_tokens.weight":
         shapes[architecture.head_tensor] = embedding
     for name, shape in shapes.items():
@@ -277,7 +279,9 @@ def _place(cursor: _Cursor, name: str, shape: tuple[int, ...], format_name: str)
     )
 
 
-def _codes(cursor: _Cursor, name: str, fmt: Format, rows: int, columns: int, heads: int = 1) -> Codes:
+def _codes(
+    cursor: _Cursor, name: str, fmt: Format, rows: int, columns: int, heads: int = 1
+) -> Codes:
     """A buffer of `rows` rows of `heads` quantised vectors each."""
     pitch = align(fmt.row_bytes(columns))
     scale_row = scale_pitch(fmt, columns)

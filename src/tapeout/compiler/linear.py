@@ -146,7 +146,12 @@ class _Stream:
         self.b.map(fn, a, b, Broadcast.FULL, dst, rows=self.b.rows, columns=columns)
 
     def _segment(
-        self, which: int, start: int, columns: int, slices: tuple[tuple[int, int], ...], home: Tile32
+        self,
+        which: int,
+        start: int,
+        columns: int,
+        slices: tuple[tuple[int, int], ...],
+        home: Tile32,
     ) -> None:
         for i, (k, length) in enumerate(slices):
             a = self._activations(k, length)
@@ -163,7 +168,9 @@ class _Stream:
                 self.loaded = True
         return tile
 
-    def _load(self, codes: Codes, pitch: int, scales: int, k: int, length: int, to: CodesTile) -> None:
+    def _load(
+        self, codes: Codes, pitch: int, scales: int, k: int, length: int, to: CodesTile
+    ) -> None:
         address, row_bytes, scale, scale_bytes = columns_of(codes, k, length)
         rows = self.b.rows
         self.b.load(address, pitch, Space.L1, to.address, to.pitch, row_bytes, rows=rows)
@@ -182,7 +189,9 @@ class _Stream:
             rows=columns,
         )
         self.b.load(
-            p.scale_address + start * p.scale_pitch_bytes + fmt.scale_count(k) * fmt.scale_bits // 8,
+            p.scale_address
+            + start * p.scale_pitch_bytes
+            + fmt.scale_count(k) * fmt.scale_bits // 8,
             p.scale_pitch_bytes,
             Space.SCALE,
             tile.scale,
@@ -272,9 +281,7 @@ def plan_linear(b: CoreBuilder, work: Work) -> Plan:
     """
     best: tuple[int, Plan] | None = None
     for pieces in (1, 2, 4, 8, 16, 32):
-        slices = _slices(work.k, pieces)
-        if slices is None:
-            break
+        slices = _slices(work, pieces)
         for resident in (True, False):
             n = _largest_n(b, work, slices, resident)
             if n:
@@ -292,18 +299,13 @@ def plan_linear(b: CoreBuilder, work: Work) -> Plan:
     return best[1]
 
 
-def _slices(k: int, pieces: int) -> tuple[tuple[tuple[int, int], ...], ...] | None:
-    """Each segment of K cut into `pieces` of whole blocks of 128; None if there are not so many."""
-    parts = segments(k)
-    size = padded(k) // parts
-    step = align(-(-size // pieces), 4 * BLOCK)
-    if pieces > 1 and step * (pieces - 1) >= size:
-        return None
+def _slices(work: Work, pieces: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Each segment of K cut into at most `pieces`, of whole blocks and whole scale groups."""
+    parts = segments(work.k)
+    size = padded(work.k) // parts
+    step = align(-(-size // pieces), max(BLOCK, work.weights.group))
     return tuple(
-        tuple(
-            (start + at, min(step, size - at))
-            for at in range(0, size, step)
-        )
+        tuple((start + at, min(step, size - at)) for at in range(0, size, step))
         for start in range(0, parts * size, size)
     )
 
@@ -335,7 +337,9 @@ def _fits(b: CoreBuilder, work: Work, plan: Plan) -> bool:
     l1 += work.code_bytes * work.rows * padded(plan.n) + 4 * align(FP32_BYTES * plan.n)
     scales = copies * work.rows * scale_pitch(work.source, longest)
     scales += 2 * plan.n * scale_pitch(work.weights, longest)
-    scales += work.rows * max(align(padded(plan.n) // 8), 16 * work.scale_rows * (plan.n // work.unit))
+    scales += work.rows * max(
+        align(padded(plan.n) // 8), 16 * work.scale_rows * (plan.n // work.unit)
+    )
     return l1 <= b.chip.core.l1_bytes and scales <= b.chip.core.scale_bytes
 
 

@@ -260,9 +260,7 @@ def heads(
     p = b.layout.placement(f"{prefix}.weight")
     source = b.layout.normed
     head_pitch = align(fmt.row_bytes(head_dim))
-    work = _work(
-        b, source, p, unit=head_dim, tiles32=2, code_bytes=-(-fmt.element_bits // 8) + 1
-    )
+    work = _work(b, source, p, unit=head_dim, tiles32=2, code_bytes=-(-fmt.element_bits // 8) + 1)
     gamma = b.layout.placement(norm_name).address if norm_name else 0
 
     def epilogue(start: int, columns: int, results: list[Tile32], buffers: Buffers) -> None:
@@ -457,4 +455,3 @@ def sample(b: CoreBuilder, count: Reg) -> None:
                 rows_reg=count.number,
             )
         )
-

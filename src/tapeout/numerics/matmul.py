@@ -319,7 +319,9 @@ def _add_wide(a: F32, b: F32, out: F32, started: bool) -> None:
     for n0 in range(0, out.shape[1], WIDTH):
         count = min(out.shape[1] - n0, WIDTH)
         for k in range(0, a.shape[1], BLOCK):
-            across[:, :count] = b[n0 : n0 + count, k : k + BLOCK].T
+            for n in range(count):
+                for i in range(BLOCK):
+                    across[i, n] = b[n0 + n, k + i]
             for m in range(out.shape[0]):
                 _block_of_lanes(a[m, k : k + BLOCK], across, lanes)
                 for n in range(count):

@@ -164,7 +164,9 @@ def _operand(
 def _transposed(mem: Memories, fmt: Format, k: int, n: int, address: int, pitch: int) -> Blocks:
     """Blocks [n, k] of elements that lie as [k, n], all scales one."""
     rows = tile(mem.l1, address, k, pitch, fmt.row_bytes(n))
-    return numerics.unscaled(fmt, np.ascontiguousarray(numerics.unpack(rows, fmt.element_bits)[:, :n].T))
+    return numerics.unscaled(
+        fmt, np.ascontiguousarray(numerics.unpack(rows, fmt.element_bits)[:, :n].T)
+    )
 
 
 def _matmul(op: Matmul, r: Registers, mem: Memories) -> None:
@@ -197,8 +199,10 @@ def _map(op: Map, r: Registers, mem: Memories) -> None:
     rows = _rows(op.rows, r[op.rows_reg])
     dst: F32 = numbers(mem.l1, op.dst, rows, op.dst_pitch, op.columns)
     fn = MapFn(op.fn)
-    a: F32 = dst if fn is MapFn.FILL else numbers(
-        mem.space(op.a_space), op.a, rows, op.a_pitch, op.columns
+    a: F32 = (
+        dst
+        if fn is MapFn.FILL
+        else numbers(mem.space(op.a_space), op.a, rows, op.a_pitch, op.columns)
     )
     if fn is MapFn.COPY:
         dst[:] = a
@@ -279,24 +283,43 @@ def _softmax(op: Softmax, r: Registers, mem: Memories) -> None:
     p, state[0], state[1], state[2] = numerics.softmax_step(scores, state[0], state[1], valid)
     value_format = format_of_code(op.value_format)
     if value_format.scale != "none":
-        codes = tile(mem.scale, op.value_scale, op.columns, GRANULE_BYTES, value_format.scale_bits // 8)
+        codes = tile(
+            mem.scale, op.value_scale, op.columns, GRANULE_BYTES, value_format.scale_bits // 8
+        )
         scales = numerics.decode_scale(
             numerics.unpack(codes, value_format.scale_bits), value_format.scale
         )
         p = numerics.mul(p, scales.astype(np.float32)[:, 0])
-    _write_blocks(mem, p, format_of_code(op.format), ScaleMode.FLOOR, False,
-                  (op.dst, op.dst_pitch, op.scale, GRANULE_BYTES))
+    _write_blocks(
+        mem,
+        p,
+        format_of_code(op.format),
+        ScaleMode.FLOOR,
+        False,
+        (op.dst, op.dst_pitch, op.scale, GRANULE_BYTES),
+    )
 
 
 def _quantise(op: Quantise, r: Registers, mem: Memories) -> None:
     rows = _rows(op.rows, r[op.rows_reg])
     src: F32 = numbers(mem.l1, op.src, rows, op.src_pitch, op.columns)
-    _write_blocks(mem, src, format_of_code(op.format), ScaleMode(op.mode), bool(op.per_row),
-                  (op.dst, op.dst_pitch, op.scale, op.scale_pitch))
+    _write_blocks(
+        mem,
+        src,
+        format_of_code(op.format),
+        ScaleMode(op.mode),
+        bool(op.per_row),
+        (op.dst, op.dst_pitch, op.scale, op.scale_pitch),
+    )
 
 
 def _write_blocks(
-    mem: Memories, x: F32, fmt: Format, mode: ScaleMode, per_row: bool, at: tuple[int, int, int, int]
+    mem: Memories,
+    x: F32,
+    fmt: Format,
+    mode: ScaleMode,
+    per_row: bool,
+    at: tuple[int, int, int, int],
 ) -> None:
     """Quantise x to (address, pitch, scale address, scale pitch)."""
     address, pitch, scale, scale_pitch = at

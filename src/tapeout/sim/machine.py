@@ -5,6 +5,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tapeout.chip import Chip
 from tapeout.errors import TrapError
@@ -207,15 +208,8 @@ class Machine:
         """
         order = None if seed is None else random.Random(seed)
         cores = self._start(program, scalars, fill=0 if order is None else order.randrange(256))
-        while not all(core.ended for core in cores):
-            moved = _in_order(cores) if order is None else _shuffled(cores, order)
-            waiting = [core for core in cores if not core.ended]
-            if waiting and all(core.at_barrier for core in waiting) and len(waiting) == len(cores):
-                for core in cores:
-                    core.at_barrier = False
-            elif not moved and waiting:
-                where = "; ".join(f"core {i}: {c.blocked()}" for i, c in enumerate(cores))
-                raise TrapError("the program must not deadlock", where=where)
+        with threadpool_limits(1, "blas"):  # tiles are small: threads cost more than they give
+            _run_to_end(cores, order)
         return Statistics(executed=sum((core.executed for core in cores), Counter[str]()))
 
     def _start(self, program: Program, scalars: dict[str, int], *, fill: int) -> list[Core]:
@@ -234,6 +228,18 @@ class Machine:
             for core in cores:
                 core.registers[scalar.register] = value
         return cores
+
+
+def _run_to_end(cores: list[Core], order: random.Random | None) -> None:
+    while not all(core.ended for core in cores):
+        moved = _in_order(cores) if order is None else _shuffled(cores, order)
+        waiting = [core for core in cores if not core.ended]
+        if waiting and all(core.at_barrier for core in waiting) and len(waiting) == len(cores):
+            for core in cores:
+                core.at_barrier = False
+        elif not moved and waiting:
+            where = "; ".join(f"core {i}: {c.blocked()}" for i, c in enumerate(cores))
+            raise TrapError("the program must not deadlock", where=where)
 
 
 def _in_order(cores: list[Core]) -> bool:
