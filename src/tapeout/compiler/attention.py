@@ -412,6 +412,7 @@ def _chunk(
             dst=keys.probabilities.address,
             dst_pitch=keys.probabilities.pitch,
             format=b.recipe.of("probabilities").code,
+            mode=b.recipe.mode,
             scale=keys.probabilities.scale,
         )
     )

@@ -411,6 +411,7 @@ class Softmax:
     dst: L1Address
     dst_pitch: L1Pitch
     format: FormatCode
+    mode: ScaleModeCode
     scale: ScaleAddress
 
 

@@ -294,7 +294,7 @@ def _softmax(op: Softmax, r: Registers, mem: Memories) -> None:
         mem,
         p,
         format_of_code(op.format),
-        ScaleMode.FLOOR,
+        ScaleMode(op.mode),
         False,
         (op.dst, op.dst_pitch, op.scale, GRANULE_BYTES),
     )
