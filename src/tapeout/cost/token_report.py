@@ -22,7 +22,7 @@ NOTES = (
     "USD per million output tokens; the prompts that come with them are paid for in it",
     "built: package, server, site and energy at cost with a design partner's margin; NRE apart",
     "owned: an operator's cost per hour, with power, from a closed model; rented: market price",
-    "GPU steps use shares of peak measured on kernels; those of a chip of ours are assumed",
+    "GPU steps: shares of peak measured on kernels, whole steps are slower; our chip's: assumed",
     "no queueing, speculative decoding or shared prompts; every sequence is prefilled alone",
     "low and high: all figures at one end at once; p5, p50, p95: 10,000 independent draws",
 )
