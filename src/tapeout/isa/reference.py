@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable
 from enum import IntEnum
 
-from tapeout.isa import instructions as definitions
 from tapeout.isa import assembly, operands, program
+from tapeout.isa import instructions as definitions
 from tapeout.isa.encoding import HEADER, HEADER_BITS, RESERVED, WORD_BYTES, fields
 from tapeout.isa.instructions import COUNTER_MAX, COUNTERS, OPERATIONS, Operation, Queue
 from tapeout.numerics import FORMATS, ScaleMode
