@@ -40,6 +40,7 @@ from .matmul import (
 )
 from .norm import layer_norm, rms_norm
 from .philox import philox4x32, random_bits64
+from .reference import numerics_page
 from .rope import frequencies_q64, rope
 from .sampling import TOP_P_OFF, argmax, inverse_temperature, sample, top_p_to_q32, weights
 from .softmax import ATTENTION_CHUNK, softmax_inverse, softmax_rows, softmax_step
@@ -82,6 +83,7 @@ __all__ = [
     "measured_errors",
     "mul",
     "normal_cdf",
+    "numerics_page",
     "pack",
     "padded",
     "philox4x32",
