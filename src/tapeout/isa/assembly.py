@@ -46,13 +46,7 @@ def from_text(line: str) -> Instruction:
     """
     queue, cls, words = _head(line.partition(COMMENT)[0].split())
     try:
-        signal = -1
-        if "->" in words:
-            at = words.index("->")
-            if len(words) != at + 2:
-                raise ValueError("one counter must follow `->`, and nothing else")
-            signal = operands.read_counter(words[at + 1])
-            words = words[:at]
+        words, signal = _signal(words)
         given = _pairs(words)
         instruction = Instruction(
             op=_operation(cls, given),
@@ -109,6 +103,19 @@ def _head(words: list[str]) -> tuple[Queue, type[Operation], list[str]]:
             hint=operands.form(cls),
         )
     return Queue[queue], cls, rest
+
+
+def _signal(words: list[str]) -> tuple[list[str], int]:
+    """What stands before `->`, and the counter after it (-1: none)."""
+    if "->" not in words:
+        return words, -1
+    at = words.index("->")
+    if len(words) != at + 2:
+        raise ValueError("one counter must follow `->`, and nothing else")
+    try:
+        return words[:at], operands.read_counter(words[at + 1])
+    except ValueError as error:
+        raise ValueError(f"signal {error}") from error
 
 
 def _pairs(words: list[str]) -> dict[str, str]:
