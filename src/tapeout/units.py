@@ -26,7 +26,8 @@ PREFIXES = {
     "Mi": KIB**2,
     "Gi": KIB**3,
 }
-QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([A-Za-z]*?)(B/s|B|Hz|s|J|W|FLOP/s)\s*")
+NUMBER = r"(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
+QUANTITY = re.compile(rf"\s*{NUMBER}\s*([A-Za-z]*?)(B/s|B|Hz|s|J|W|FLOP/s)\s*")
 
 
 def parse(text: str, unit: str) -> float:

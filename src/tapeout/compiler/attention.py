@@ -1,11 +1,19 @@
 """Attention over the paged KV cache: append this step's keys and values, then read what counts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from tapeout.compiler.append import (
+    KEY_SCALES,
+    KEYS,
+    VALUE_SCALES,
+    VALUES,
+    append,
+    append_rows,
+)
 from tapeout.compiler.core import Buffers, CodesTile, CoreBuilder, Tile32
 from tapeout.compiler.emitter import ZERO, Reg
 from tapeout.compiler.layout import FP32_BYTES, Codes, align, scale_pitch
+from tapeout.compiler.spans import Span, each_sequence, in_tiles
 from tapeout.errors import CapacityError
 from tapeout.isa.instructions import (
     GRANULE_BYTES,
@@ -13,17 +21,11 @@ from tapeout.isa.instructions import (
     Broadcast,
     LoadPages,
     MapFn,
-    Matmul,
     Softmax,
     Space,
-    StorePages,
-    VectorMatmul,
 )
 from tapeout.numerics import ATTENTION_CHUNK
-from tapeout.numerics.formats import BLOCK, padded
-
-RECORD_BYTES = 16
-KEYS, VALUES, KEY_SCALES, VALUE_SCALES = range(4)
+from tapeout.numerics.formats import padded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +35,6 @@ class AttentionPlan:
     tokens: int
     heads: int
     copies: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """A run of tokens of one sequence, in registers."""
-
-    row: Reg
-    """Its first row of the step."""
-    count: Reg
-    position: Reg
-    table: Reg
-    end: Reg
-    """The sequence's tokens, with all of this step's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,155 +58,11 @@ def attention(b: CoreBuilder, layer: int) -> None:
     def sequence(first: Reg, count: Reg, position: Reg, table: Reg) -> None:
         end = b.emitter.alu(AluFn.ADD, position, count, low=1, high=b.sizes.context_tokens)
         whole = Span(row=first, count=count, position=position, table=table, end=end)
-        _in_tiles(b, whole, _append_rows(b, heads), lambda s: _append(b, layer, heads, s))
-        _in_tiles(b, whole, plan.tokens, lambda s: _attend(b, layer, heads, plan, s))
+        in_tiles(b, whole, append_rows(b, heads), lambda s: append(b, layer, heads, s))
+        in_tiles(b, whole, plan.tokens, lambda s: _attend(b, layer, heads, plan, s))
         b.emitter.free(end)
 
-    _each_sequence(b, sequence)
-
-
-def _each_sequence(b: CoreBuilder, body: Callable[[Reg, Reg, Reg, Reg], None]) -> None:
-    """Run body(first row, rows, first position, block table) for each sequence's record."""
-    e, sizes = b.emitter, b.sizes
-    record = e.register(low=0, high=RECORD_BYTES * sizes.sequences)
-    e.alu(AluFn.ADD, ZERO, low=0, high=0, to=record)
-    with e.loop(b.sequences):
-        at = b.layout.sequences
-        first = e.load_scalar(at, record, low=0, high=sizes.rows - 1)
-        count = e.load_scalar(at + 4, record, low=1, high=b.tokens_per_sequence)
-        position = e.load_scalar(at + 8, record, low=0, high=sizes.context_tokens - 1)
-        number = e.load_scalar(at + 12, record, low=0, high=sizes.sequences - 1)
-        size = 4 * sizes.pages_per_sequence
-        low, high = b.layout.tables, b.layout.tables + size * (sizes.sequences - 1)
-        offset = b.times(number, size)
-        table = e.alu(AluFn.ADD, offset, imm=low, low=low, high=high)
-        e.free(number, offset)
-        body(first, count, position, table)
-        e.free(first, count, position, table)
-        e.alu(AluFn.ADD, record, imm=RECORD_BYTES, low=0, high=0, to=record)
-    e.free(record)
-
-
-def _in_tiles(b: CoreBuilder, span: Span, size: int, body: Callable[[Span], None]) -> None:
-    """Run body for each part of a span with at most `size` tokens, a power of two."""
-    e, most = b.emitter, b.tokens_per_sequence
-    if size >= most:
-        body(span)
-        return
-    up = e.alu(AluFn.ADD, span.count, imm=size - 1, low=size, high=most + size - 1)
-    tiles = e.alu(AluFn.SHR, up, imm=size.bit_length() - 1, low=1, high=-(-most // size))
-    done = e.register(low=0, high=most)
-    e.alu(AluFn.ADD, ZERO, low=0, high=0, to=done)
-    with e.loop(tiles):
-        left = e.alu(AluFn.SUB, span.count, done, low=1, high=most)
-        count = e.alu(AluFn.MIN, left, imm=size, low=1, high=size)
-        row = e.alu(AluFn.ADD, span.row, done, low=0, high=b.sizes.rows - 1)
-        top = b.sizes.context_tokens - 1
-        position = e.alu(AluFn.ADD, span.position, done, low=0, high=top)
-        body(Span(row=row, count=count, position=position, table=span.table, end=span.end))
-        e.free(left, count, row, position)
-        e.alu(AluFn.ADD, done, imm=size, low=0, high=0, to=done)
-    e.free(up, tiles, done)
-
-
-# ---- append ----------------------------------------------------------------------------------
-
-
-def _append_rows(b: CoreBuilder, heads: list[int]) -> int:
-    """Tokens that are appended at once: a power of two."""
-    line = align(b.layout.page.key_bytes) * 2 * len(heads)
-    scales = GRANULE_BYTES * 2 * len(heads)
-    room = min(
-        (b.chip.core.l1_bytes - b.constants_end) // line, b.chip.core.scale_bytes // scales, 256
-    )
-    if room < 1:
-        raise CapacityError(
-            f"keys and values of one token must fit {b.chip.name}'s core",
-            hint="take a chip with more L1 and scale memory",
-        )
-    return 1 << (room.bit_length() - 1)
-
-
-def _append(b: CoreBuilder, layer: int, heads: list[int], span: Span) -> None:
-    """Write the span's keys and values to their pages."""
-    buffers = b.buffers("the new keys and values")
-    page = b.layout.page
-    most = min(_append_rows(b, heads), b.tokens_per_sequence)
-    for part, source in ((KEYS, b.layout.keys), (VALUES, b.layout.values)):
-        codes = b.times(span.row, source.pitch)
-        scales = b.times(span.row, source.scale_pitch)
-        pitch = source.pitch // b.architecture.kv_heads
-        scale_bytes = page.key_scale_bytes if part == KEYS else page.value_scale_bytes
-        step = source.scale_pitch // b.architecture.kv_heads
-        for head in heads:
-            at = buffers.take(most * pitch)
-            place = source.address + head * pitch
-            b.load(place, source.pitch, Space.L1, at, pitch, pitch, rows=span.count, src_reg=codes)
-            _store_pages(
-                b, Space.L1, at, pitch, span, page.offset(layer, head, part), page.key_bytes
-            )
-            if scale_bytes:
-                at = buffers.take_scales(most * step)
-                place = source.scale_address + head * step
-                b.load(
-                    place,
-                    source.scale_pitch,
-                    Space.SCALE,
-                    at,
-                    step,
-                    step,
-                    rows=span.count,
-                    src_reg=scales,
-                )
-                offset = page.offset(layer, head, part + 2)
-                _store_pages(b, Space.SCALE, at, step, span, offset, scale_bytes)
-        b.emitter.free(codes, scales)
-
-
-def _store_pages(
-    b: CoreBuilder, space: Space, src: int, pitch: int, span: Span, offset: int, row_bytes: int
-) -> None:
-    page = b.layout.page
-    b.emitter.emit(
-        StorePages(
-            space=space,
-            src=src,
-            src_pitch=pitch,
-            table=span.table.number,
-            first=span.position.number,
-            count=span.count.number,
-            pool=b.layout.pool,
-            page_bytes=page.page_bytes,
-            offset=offset,
-            page_log2=page.page_tokens.bit_length() - 1,
-            row_bytes=row_bytes,
-        )
-    )
-
-
-def _load_pages(
-    b: CoreBuilder, space: Space, dst: int, pitch: int, span: Span, key: Reg, offset: int, size: int
-) -> None:
-    page = b.layout.page
-    b.emitter.emit(
-        LoadPages(
-            space=space,
-            dst=dst,
-            dst_pitch=pitch,
-            table=span.table.number,
-            first=key.number,
-            end=span.end.number,
-            rows=ATTENTION_CHUNK,
-            pool=b.layout.pool,
-            page_bytes=page.page_bytes,
-            offset=offset,
-            page_log2=page.page_tokens.bit_length() - 1,
-            row_bytes=size,
-        )
-    )
-
-
-# ---- attend ----------------------------------------------------------------------------------
+    each_sequence(b, sequence)
 
 
 def _attend(b: CoreBuilder, layer: int, heads: list[int], plan: AttentionPlan, span: Span) -> None:
@@ -422,6 +267,28 @@ def _chunk(
     b.map(MapFn.MULADD, keys.mixed, alpha, Broadcast.COLUMN, s.out, rows=rows, columns=n)
 
 
+def _load_pages(
+    b: CoreBuilder, space: Space, dst: int, pitch: int, span: Span, key: Reg, offset: int, size: int
+) -> None:
+    page = b.layout.page
+    b.emitter.emit(
+        LoadPages(
+            space=space,
+            dst=dst,
+            dst_pitch=pitch,
+            table=span.table.number,
+            first=key.number,
+            end=span.end.number,
+            rows=ATTENTION_CHUNK,
+            pool=b.layout.pool,
+            page_bytes=page.page_bytes,
+            offset=offset,
+            page_log2=page.page_tokens.bit_length() - 1,
+            row_bytes=size,
+        )
+    )
+
+
 def _product(
     b: CoreBuilder,
     x: CodesTile,
@@ -433,47 +300,15 @@ def _product(
     *,
     transpose: bool,
 ) -> None:
-    kv = b.recipe.of("kv")
-    if b.recipe.wide:
-        b.emitter.emit(
-            VectorMatmul(
-                a=x.address,
-                a_pitch=x.pitch,
-                b=w.address,
-                b_pitch=w.pitch,
-                b_format=kv.code,
-                dst=out.address,
-                dst_pitch=out.pitch,
-                m=0,
-                m_reg=rows.number,
-                n=n,
-                k_blocks=k // BLOCK,
-                accumulate=False,
-                transpose=transpose,
-            )
-        )
-        return
-    fmt = b.recipe.of("probabilities" if transpose else "activations")
-    b.emitter.emit(
-        Matmul(
-            a=x.address,
-            a_pitch=x.pitch,
-            a_scale=x.scale,
-            a_scale_pitch=x.scale_pitch,
-            a_format=fmt.code,
-            b=w.address,
-            b_pitch=w.pitch,
-            b_scale=w.scale,
-            b_scale_pitch=w.scale_pitch,
-            b_format=kv.code,
-            acc=out.address,
-            m=0,
-            m_reg=rows.number,
-            n=n,
-            k_blocks=k // BLOCK,
-            accumulate=False,
-            transpose=transpose,
-        )
+    b.multiply(
+        x,
+        w,
+        out,
+        (b.recipe.of("probabilities" if transpose else "activations"), b.recipe.of("kv")),
+        rows=rows,
+        n=n,
+        k=k,
+        transpose=transpose,
     )
 
 

@@ -15,11 +15,15 @@ from tapeout.isa.instructions import (
     LoadTile,
     Map,
     MapFn,
+    Matmul,
     Quantise,
     Space,
     StoreTile,
+    VectorMatmul,
 )
 from tapeout.model import Architecture
+from tapeout.numerics import Format
+from tapeout.numerics.formats import BLOCK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +245,63 @@ class CoreBuilder:
                 rows=0,
                 rows_reg=rows.number,
                 columns=columns,
+            )
+        )
+
+    # -- products ------------------------------------------------------------------------------
+
+    def multiply(
+        self,
+        a: CodesTile,
+        w: CodesTile,
+        home: Tile32,
+        formats: tuple[Format, Format],
+        *,
+        rows: Reg,
+        n: int,
+        k: int,
+        accumulate: bool = False,
+        transpose: bool = False,
+    ) -> None:
+        """home (+)= a @ w^T; in the vector unit, on FP32 rows of a, if the recipe is wide."""
+        if self.recipe.wide:
+            self.emitter.emit(
+                VectorMatmul(
+                    a=a.address,
+                    a_pitch=a.pitch,
+                    b=w.address,
+                    b_pitch=w.pitch,
+                    b_format=formats[1].code,
+                    dst=home.address,
+                    dst_pitch=home.pitch,
+                    m=0,
+                    m_reg=rows.number,
+                    n=n,
+                    k_blocks=k // BLOCK,
+                    accumulate=accumulate,
+                    transpose=transpose,
+                )
+            )
+            return
+        self.emitter.emit(
+            Matmul(
+                a=a.address,
+                a_pitch=a.pitch,
+                a_scale=a.scale,
+                a_scale_pitch=a.scale_pitch,
+                a_format=formats[0].code,
+                b=w.address,
+                b_pitch=w.pitch,
+                b_scale=w.scale,
+                b_scale_pitch=w.scale_pitch,
+                b_format=formats[1].code,
+                acc=home.address,
+                m=0,
+                m_reg=rows.number,
+                n=n,
+                k_blocks=k // BLOCK,
+                accumulate=accumulate,
+                transpose=transpose,
             )
         )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tapeout.chip import Chip
-from tapeout.compiler import stages
+from tapeout.compiler import projections, stages
 from tapeout.compiler.attention import attention
 from tapeout.compiler.core import CoreBuilder
 from tapeout.compiler.emitter import Emitter
@@ -130,7 +130,7 @@ def _core_program(
     skip = b.times(regs["first_output"], width)
     last = replace(b, rows=regs["outputs"])
     last.stage(lambda c: stages.norm(c, "model.norm.weight", skip))
-    last.stage(stages.head)
+    last.stage(projections.head)
     last.stage(lambda c: stages.sample(c, regs["samples"]))
     return emitter.end()
 
@@ -146,7 +146,7 @@ def _layer(b: CoreBuilder, layer: int) -> None:
     b.stage(lambda c: stages.norm(c, f"{at}input_layernorm.weight"))
     b.stage(
         lambda c: _all(
-            lambda: stages.heads(
+            lambda: projections.heads(
                 c,
                 names["q_proj"],
                 layout.queries,
@@ -154,20 +154,20 @@ def _layer(b: CoreBuilder, layer: int) -> None:
                 norm_name=q_norm,
                 per_row=False,
             ),
-            lambda: stages.heads(
+            lambda: projections.heads(
                 c, names["k_proj"], layout.keys, rotate=turn, norm_name=k_norm, per_row=False
             ),
-            lambda: stages.heads(
+            lambda: projections.heads(
                 c, names["v_proj"], layout.values, rotate=None, norm_name=None, per_row=True
             ),
         )
     )
     b.stage(lambda c: attention(c, layer))
     b.stage(stages.mix)
-    b.stage(lambda c: stages.add_to_residual(c, layout.mixed, names["o_proj"]))
+    b.stage(lambda c: projections.add_to_residual(c, layout.mixed, names["o_proj"]))
     b.stage(lambda c: stages.norm(c, f"{at}post_attention_layernorm.weight"))
-    b.stage(lambda c: stages.gate(c, f"{at}mlp"))
-    b.stage(lambda c: stages.add_to_residual(c, layout.gated, f"{at}mlp.down_proj"))
+    b.stage(lambda c: projections.gate(c, f"{at}mlp"))
+    b.stage(lambda c: projections.add_to_residual(c, layout.gated, f"{at}mlp.down_proj"))
 
 
 def _all(*parts: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ queues and the later one takes from it. So each counter has one signaller and on
 signal is taken, and what `verify` proves holds by construction.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -151,7 +151,7 @@ class Emitter:
             self._remember(_Access(tile=tile, queue=op.queue, index=index, write=write))
 
     @contextmanager
-    def loop(self, count: Reg) -> Iterator[None]:
+    def loop(self, count: Reg) -> Generator[None, None, None]:
         """Repeat what is emitted inside; every round starts when the one before is done."""
         self.fence()
         at = len(self.instructions)
@@ -255,7 +255,7 @@ class Emitter:
         sent.append(_Sent(at=at, clock={**known, queue: len(sent) + 1}))
 
     def _wait(self, queue: Queue, other: Queue, index: int) -> Take:
-        """Let instruction `index` of `other`, or the first one after it that can, signal `queue`."""
+        """Let instruction `index` of `other`, or the next one that can, signal `queue`."""
         sent = self._tracker.sent[other]
         while index <= len(sent) and self.instructions[sent[index - 1].at].signal >= 0:
             index += 1

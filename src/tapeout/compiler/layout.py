@@ -1,10 +1,10 @@
 """Where a model, its KV pages and its working data lie in the chip's memory."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tapeout.chip import Chip
 from tapeout.compiler.recipe import Recipe
-from tapeout.errors import CapacityError
+from tapeout.errors import CapacityError, ConfigError
 from tapeout.isa.instructions import GRANULE_BYTES
 from tapeout.isa.program import Kind, Placement, Region
 from tapeout.model import Architecture, tensor_shapes
@@ -12,6 +12,7 @@ from tapeout.numerics import Format, format_named
 from tapeout.numerics.formats import padded
 
 ALIGN_BYTES = 64
+PAGE_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128)
 FP32_BYTES = 4
 SCALAR_CONSTANTS = ("zero", "minus_infinity")
 """FP32 numbers that programs read, in the order in which they lie, 16 bytes apart."""
@@ -51,6 +52,15 @@ class Sizes:
     sequences: int
     context_tokens: int
     page_tokens: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "sequences", "context_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.page_tokens not in PAGE_TOKENS:
+            raise ConfigError(
+                f"page_tokens must be a power of two up to 128, not {self.page_tokens}"
+            )
 
     @property
     def pages_per_sequence(self) -> int:
@@ -157,7 +167,7 @@ class Layout:
 
 
 def weight_format(name: str, recipe: Recipe, shape: tuple[int, ...]) -> str:
-    """The format of a checkpoint tensor: vectors FP32, the embedding BF16, matrices the recipe's."""
+    """The format of a checkpoint tensor: vectors FP32, embedding BF16, matrices the recipe's."""
     if len(shape) == 1:
         return "fp32"
     if name == EMBEDDING_ROWS:
@@ -178,34 +188,16 @@ def lay_out(architecture: Architecture, recipe: Recipe, sizes: Sizes, chip: Chip
     cursor = _Cursor()
     placements = _place_tensors(cursor, architecture, recipe)
     weight_end = cursor.at
-    constants = {
-        "scalars": cursor.take("scalars", GRANULE_BYTES * len(SCALAR_CONSTANTS), "constants"),
-        "frequencies": cursor.take("frequencies", align(4 * architecture.head_dim), "constants"),
-    }
-    rows, a = sizes.rows, architecture
-    inputs = {
-        "tokens": cursor.take("tokens", 4 * rows, "input"),
-        "positions": cursor.take("positions", 4 * rows, "input"),
-        "sequences": cursor.take("sequences", 16 * sizes.sequences, "input"),
-        "tables": cursor.take("tables", 4 * sizes.pages, "input"),
-        "parameters": cursor.take("parameters", 32 * sizes.sequences, "input"),
-    }
+    scalars = cursor.take("scalars", GRANULE_BYTES * len(SCALAR_CONSTANTS), "constants")
+    frequencies = cursor.take("frequencies", align(4 * architecture.head_dim), "constants")
+    rows, a, head = sizes.rows, architecture, architecture.head_dim
+    tokens = cursor.take("tokens", 4 * rows, "input")
+    positions = cursor.take("positions", 4 * rows, "input")
+    sequences = cursor.take("sequences", 16 * sizes.sequences, "input")
+    tables = cursor.take("tables", 4 * sizes.pages, "input")
+    parameters = cursor.take("parameters", 32 * sizes.sequences, "input")
     constant_end = cursor.at
     act, kv = recipe.of("activations"), recipe.of("kv")
-    query = act
-    head = a.head_dim
-    buffers = {
-        "residual": cursor.take("residual", FP32_BYTES * rows * a.hidden, "work"),
-        "normed": _codes(cursor, "normed", act, rows, a.hidden),
-        "queries": _codes(cursor, "queries", query, rows, head, heads=a.heads),
-        "keys": _codes(cursor, "keys", kv, rows, head, heads=a.kv_heads),
-        "values": _codes(cursor, "values", kv, rows, head, heads=a.kv_heads),
-        "attended": cursor.take("attended", FP32_BYTES * rows * a.heads * head, "work"),
-        "mixed": _codes(cursor, "mixed", act, rows, a.heads * head),
-        "gated": _codes(cursor, "gated", act, rows, a.intermediate),
-        "logits": cursor.take("logits", align(FP32_BYTES * a.outputs) * rows, "output"),
-        "sampled": cursor.take("sampled", 4 * sizes.sequences, "output"),
-    }
     page = PageLayout(
         format=kv,
         head_dim=head,
@@ -213,19 +205,33 @@ def lay_out(architecture: Architecture, recipe: Recipe, sizes: Sizes, chip: Chip
         layers=a.layers,
         kv_heads=a.kv_heads,
     )
-    pool = cursor.take("kv pool", page.page_bytes * sizes.pages, "pool")
-    _check_capacity(cursor, chip, weight_end, page.page_bytes * sizes.pages, sizes)
-    return Layout(
-        regions=tuple(cursor.regions),
+    layout = Layout(
+        regions=(),
         placements=placements,
         constant_end=constant_end,
-        pool=pool,
+        scalars=scalars,
+        frequencies=frequencies,
+        tokens=tokens,
+        positions=positions,
+        sequences=sequences,
+        tables=tables,
+        parameters=parameters,
+        residual=cursor.take("residual", FP32_BYTES * rows * a.hidden, "work"),
+        normed=_codes(cursor, "normed", act, rows, a.hidden),
+        queries=_codes(cursor, "queries", act, rows, head, heads=a.heads),
+        keys=_codes(cursor, "keys", kv, rows, head, heads=a.kv_heads),
+        values=_codes(cursor, "values", kv, rows, head, heads=a.kv_heads),
+        attended=cursor.take("attended", FP32_BYTES * rows * a.heads * head, "work"),
+        mixed=_codes(cursor, "mixed", act, rows, a.heads * head),
+        gated=_codes(cursor, "gated", act, rows, a.intermediate),
+        logits=cursor.take("logits", align(FP32_BYTES * a.outputs) * rows, "output"),
+        sampled=cursor.take("sampled", 4 * sizes.sequences, "output"),
+        pool=cursor.take("kv pool", page.page_bytes * sizes.pages, "pool"),
         page=page,
-        end=cursor.at,
-        **constants,
-        **inputs,
-        **buffers,  # type: ignore[arg-type]
+        end=0,
     )
+    _check_capacity(cursor, chip, weight_end, page.page_bytes * sizes.pages, sizes)
+    return replace(layout, regions=tuple(cursor.regions), end=cursor.at)
 
 
 def _place_tensors(

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 
 from tapeout.compiler.core import Buffers, CodesTile, CoreBuilder, Tile32, columns_of, l1_tile
 from tapeout.compiler.layout import FACTORED, FP32_BYTES, Codes, align, scale_pitch
 from tapeout.errors import CapacityError
-from tapeout.isa.instructions import Broadcast, MapFn, Matmul, Space, VectorMatmul
+from tapeout.isa.instructions import Broadcast, MapFn, Space
 from tapeout.isa.program import Placement
 from tapeout.numerics import Format, segments
 from tapeout.numerics.formats import BLOCK, padded
+
+MOST_ROWS = 2047
+"""Rows of a tile that an instruction can name: of weights, the columns of the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,7 @@ class _Stream:
         return self._scaled(which, self._tree(which, start, columns, turn), columns)
 
     def _tree(self, which: int, start: int, columns: int, turn: int) -> Tile32:
-        """Add the segments' results as a binary tree of neighbours; finished subtrees wait in L1."""
+        """Add the segments' results as a binary tree of neighbours; subtrees wait in L1."""
         base = which * _depth(self.plan)
         held: list[int] = []  # the level of the subtree in each of the L1 tiles base, base + 1, ...
         for i, slices in enumerate(self.plan.slices):
@@ -156,7 +159,16 @@ class _Stream:
         for i, (k, length) in enumerate(slices):
             a = self._activations(k, length)
             w = self._weights(which, start, columns, k, length)
-            self._multiply(a, w, home, columns, length, accumulate=i > 0)
+            self.b.multiply(
+                a,
+                w,
+                home,
+                (self.work.source, self.work.weights),
+                rows=self.b.rows,
+                n=columns,
+                k=length,
+                accumulate=i > 0,
+            )
 
     def _activations(self, k: int, length: int) -> CodesTile:
         index = self.plan.flat.index((k, length))
@@ -189,9 +201,7 @@ class _Stream:
             rows=columns,
         )
         self.b.load(
-            p.scale_address
-            + start * p.scale_pitch_bytes
-            + fmt.scale_count(k) * fmt.scale_bits // 8,
+            p.scale_address + start * p.scale_pitch_bytes + _scale_offset(fmt, k),
             p.scale_pitch_bytes,
             Space.SCALE,
             tile.scale,
@@ -200,51 +210,6 @@ class _Stream:
             rows=columns,
         )
         return tile
-
-    def _multiply(
-        self, a: CodesTile, w: CodesTile, home: Tile32, n: int, length: int, *, accumulate: bool
-    ) -> None:
-        b, k_blocks = self.b, length // BLOCK
-        if b.recipe.wide:
-            b.emitter.emit(
-                VectorMatmul(
-                    a=a.address,
-                    a_pitch=a.pitch,
-                    b=w.address,
-                    b_pitch=w.pitch,
-                    b_format=self.work.weights.code,
-                    dst=home.address,
-                    dst_pitch=home.pitch,
-                    m=0,
-                    m_reg=b.rows.number,
-                    n=n,
-                    k_blocks=k_blocks,
-                    accumulate=accumulate,
-                    transpose=False,
-                )
-            )
-            return
-        b.emitter.emit(
-            Matmul(
-                a=a.address,
-                a_pitch=a.pitch,
-                a_scale=a.scale,
-                a_scale_pitch=a.scale_pitch,
-                a_format=self.work.source.code,
-                b=w.address,
-                b_pitch=w.pitch,
-                b_scale=w.scale,
-                b_scale_pitch=w.scale_pitch,
-                b_format=self.work.weights.code,
-                acc=home.address,
-                m=0,
-                m_reg=b.rows.number,
-                n=n,
-                k_blocks=k_blocks,
-                accumulate=accumulate,
-                transpose=False,
-            )
-        )
 
     def _load_factor(self, placement: Placement, buffers: Buffers) -> int:
         if not placement.factor:
@@ -300,21 +265,27 @@ def plan_linear(b: CoreBuilder, work: Work) -> Plan:
 
 
 def _slices(work: Work, pieces: int) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Each segment of K cut into at most `pieces`, of whole blocks and whole scale groups."""
+    """Each segment of K cut into about `pieces`, of whole blocks.
+
+    A segment may begin within a scale group; then its first slice is the rest of that group.
+    """
     parts = segments(work.k)
     size = padded(work.k) // parts
-    step = align(-(-size // pieces), max(BLOCK, work.weights.group))
-    return tuple(
-        tuple((start + at, min(step, size - at)) for at in range(0, size, step))
-        for start in range(0, parts * size, size)
-    )
+    group = max(BLOCK, work.weights.group)
+    step = align(-(-size // pieces), group)
+    out: list[tuple[tuple[int, int], ...]] = []
+    for start in range(0, parts * size, size):
+        end = start + size
+        cuts = sorted({start, *range(min(end, align(start, group)), end, step), end})
+        out.append(tuple((at, to - at) for at, to in pairwise(cuts)))
+    return tuple(out)
 
 
 def _largest_n(
     b: CoreBuilder, work: Work, slices: tuple[tuple[tuple[int, int], ...], ...], resident: bool
 ) -> int:
     share = align(-(-work.n // b.chip.cores), work.unit)
-    most = min(share, 4095 // work.unit * work.unit)
+    most = min(share, MOST_ROWS // work.unit * work.unit)
     if not b.recipe.wide:
         most = min(most, b.chip.matrix.accumulators // work.rows // work.unit * work.unit)
     low, high = 0, most // work.unit
@@ -341,6 +312,11 @@ def _fits(b: CoreBuilder, work: Work, plan: Plan) -> bool:
         align(padded(plan.n) // 8), 16 * work.scale_rows * (plan.n // work.unit)
     )
     return l1 <= b.chip.core.l1_bytes and scales <= b.chip.core.scale_bytes
+
+
+def _scale_offset(fmt: Format, k: int) -> int:
+    """Bytes before the scale of element k of a row."""
+    return k // fmt.group * fmt.scale_bits // 8 if fmt.group else 0
 
 
 def _depth(plan: Plan) -> int:

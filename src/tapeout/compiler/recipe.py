@@ -6,6 +6,7 @@ from typing import Literal
 from tapeout.config import did_you_mean
 from tapeout.errors import ConfigError
 from tapeout.numerics import Format, ScaleMode, check_pair, format_named
+from tapeout.numerics.formats import BLOCK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,11 @@ class Recipe:
             check_pair(format_named(self.activations), format_named(self.weights))
             check_pair(format_named(self.activations), format_named(self.kv))
             check_pair(format_named(self.probabilities), format_named(self.kv))
+            if format_named(self.activations).group > BLOCK:
+                raise ConfigError(
+                    f"activations must have a scale for each {BLOCK} elements or fewer,"
+                    f" not {self.activations}"
+                )
 
     @property
     def wide(self) -> bool:

@@ -9,10 +9,15 @@ from tapeout import numerics
 from tapeout.errors import TrapError
 from tapeout.isa.instructions import (
     GRANULE_BYTES,
+    Alu,
+    Barrier,
     Broadcast,
     Dequantise,
+    End,
     LoadPages,
+    LoadScalar,
     LoadTile,
+    Loop,
     Map,
     MapFn,
     Matmul,
@@ -22,6 +27,7 @@ from tapeout.isa.instructions import (
     Quantise,
     Rope,
     Sample,
+    Set,
     Softmax,
     StorePages,
     StoreTile,
@@ -39,71 +45,74 @@ def execute(op: Operation, r: Registers, mem: Memories) -> None:
 
     An operation without rows does nothing.
     """
-    if isinstance(op, Matmul | VectorMatmul):
-        rows = _rows(op.m, r[op.m_reg])
-    elif isinstance(op, Nop | LoadPages | StorePages):
-        rows = 1
-    else:
-        rows = _rows(op.rows, r[op.rows_reg])
-    if rows:
-        _execute(op, r, mem)
-
-
-def _execute(op: Operation, r: Registers, mem: Memories) -> None:
     match op:
-        case LoadTile():
-            _load_tile(op, r, mem)
-        case LoadPages():
-            _load_pages(op, r, mem)
-        case StoreTile():
-            _store_tile(op, r, mem)
-        case StorePages():
-            _store_pages(op, r, mem)
+        case LoadTile() | LoadPages() | StoreTile() | StorePages():
+            _move(op, r, mem)
         case Matmul():
-            _matmul(op, r, mem)
-        case Map():
-            _map(op, r, mem)
-        case Quantise():
-            _quantise(op, r, mem)
-        case Softmax():
-            _softmax(op, r, mem)
-        case Norm() | Rope() | VectorMatmul() | Dequantise() | Sample():
-            _vector(op, r, mem)
+            if m := _rows(op.m, r[op.m_reg]):
+                _matmul(op, m, mem)
+        case VectorMatmul():
+            if m := _rows(op.m, r[op.m_reg]):
+                _vector_matmul(op, m, mem)
+        case Map() | Norm() | Rope() | Softmax() | Quantise() | Dequantise() | Sample():
+            if rows := _rows(op.rows, r[op.rows_reg]):
+                _vector(op, rows, r, mem)
         case Nop():
             pass
-        case _:
+        case Set() | Alu() | LoadScalar() | Loop() | Barrier() | End():
             raise TrapError(f"{type(op).__name__} must run in the command processor")
+        case _:
+            assert_never(op)
+
+
+def _move(op: LoadTile | LoadPages | StoreTile | StorePages, r: Registers, mem: Memories) -> None:
+    match op:
+        case LoadTile():
+            if rows := _rows(op.rows, r[op.rows_reg]):
+                _load_tile(op, rows, r, mem)
+        case StoreTile():
+            if rows := _rows(op.rows, r[op.rows_reg]):
+                _store_tile(op, rows, r, mem)
+        case LoadPages():
+            if op.rows:
+                _load_pages(op, r, mem)
+        case StorePages():
+            if count := _rows(0, r[op.count]):
+                _store_pages(op, count, r, mem)
 
 
 def _vector(
-    op: Norm | Rope | VectorMatmul | Dequantise | Sample, r: Registers, mem: Memories
+    op: Map | Norm | Rope | Softmax | Quantise | Dequantise | Sample,
+    rows: int,
+    r: Registers,
+    mem: Memories,
 ) -> None:
     match op:
+        case Map():
+            _map(op, rows, mem)
         case Norm():
-            _norm(op, r, mem)
+            _norm(op, rows, mem)
         case Rope():
-            _rope(op, r, mem)
-        case VectorMatmul():
-            _vector_matmul(op, r, mem)
+            _rope(op, rows, mem)
+        case Softmax():
+            _softmax(op, rows, r, mem)
+        case Quantise():
+            _quantise(op, rows, mem)
         case Dequantise():
-            _dequantise(op, r, mem)
+            _dequantise(op, rows, mem)
         case Sample():
-            _sample(op, r, mem)
-        case _:
-            assert_never(op)
+            _sample(op, rows, mem)
 
 
 # ---- memory ----------------------------------------------------------------------------------
 
 
-def _load_tile(op: LoadTile, r: Registers, mem: Memories) -> None:
-    rows = _rows(op.rows, r[op.rows_reg])
+def _load_tile(op: LoadTile, rows: int, r: Registers, mem: Memories) -> None:
     src = tile(mem.hbm, op.src + r[op.src_reg], rows, op.src_pitch, op.row_bytes)
     tile(mem.space(op.space), op.dst, rows, op.dst_pitch, op.row_bytes)[:] = src
 
 
-def _store_tile(op: StoreTile, r: Registers, mem: Memories) -> None:
-    rows = _rows(op.rows, r[op.rows_reg])
+def _store_tile(op: StoreTile, rows: int, r: Registers, mem: Memories) -> None:
     src = tile(mem.space(op.space), op.src, rows, op.src_pitch, op.row_bytes)
     tile(mem.hbm, op.dst + r[op.dst_reg], rows, op.dst_pitch, op.row_bytes)[:] = src
 
@@ -117,8 +126,7 @@ def _load_pages(op: LoadPages, r: Registers, mem: Memories) -> None:
     out[count:] = 0
 
 
-def _store_pages(op: StorePages, r: Registers, mem: Memories) -> None:
-    count = _rows(0, r[op.count])
+def _store_pages(op: StorePages, count: int, r: Registers, mem: Memories) -> None:
     src = tile(mem.space(op.space), op.src, count, op.src_pitch, op.row_bytes)
     for row, length, address in _page_runs(op, r[op.first], count, r, mem):
         tile(mem.hbm, address, length, op.row_bytes, op.row_bytes)[:] = src[row : row + length]
@@ -169,8 +177,8 @@ def _transposed(mem: Memories, fmt: Format, k: int, n: int, address: int, pitch:
     )
 
 
-def _matmul(op: Matmul, r: Registers, mem: Memories) -> None:
-    m, k = _rows(op.m, r[op.m_reg]), K0 * op.k_blocks
+def _matmul(op: Matmul, m: int, mem: Memories) -> None:
+    k = K0 * op.k_blocks
     a_format, b_format = format_of_code(op.a_format), format_of_code(op.b_format)
     a = _operand(mem, a_format, m, k, (op.a, op.a_pitch, op.a_scale, op.a_scale_pitch))
     if op.transpose:
@@ -181,8 +189,8 @@ def _matmul(op: Matmul, r: Registers, mem: Memories) -> None:
     acc[:] = numerics.matmul(a, b, acc if op.accumulate else None)
 
 
-def _vector_matmul(op: VectorMatmul, r: Registers, mem: Memories) -> None:
-    m, k = _rows(op.m, r[op.m_reg]), K0 * op.k_blocks
+def _vector_matmul(op: VectorMatmul, m: int, mem: Memories) -> None:
+    k = K0 * op.k_blocks
     fmt = format_of_code(op.b_format)
     a: F32 = numbers(mem.l1, op.a, m, op.a_pitch, k)
     shape = (k, op.n) if op.transpose else (op.n, k)
@@ -195,8 +203,7 @@ def _vector_matmul(op: VectorMatmul, r: Registers, mem: Memories) -> None:
 # ---- vector unit -----------------------------------------------------------------------------
 
 
-def _map(op: Map, r: Registers, mem: Memories) -> None:
-    rows = _rows(op.rows, r[op.rows_reg])
+def _map(op: Map, rows: int, mem: Memories) -> None:
     dst: F32 = numbers(mem.l1, op.dst, rows, op.dst_pitch, op.columns)
     fn = MapFn(op.fn)
     a: F32 = (
@@ -248,16 +255,14 @@ def _map_value(fn: MapFn, a: F32, b: F32, old: F32) -> F32:  # noqa: C901  one c
             return a
 
 
-def _norm(op: Norm, r: Registers, mem: Memories) -> None:
-    rows = _rows(op.rows, r[op.rows_reg])
+def _norm(op: Norm, rows: int, mem: Memories) -> None:
     src: F32 = numbers(mem.l1, op.src, rows, op.src_pitch, op.columns)
     gamma: F32 = numbers(mem.l1, op.gamma, 1, 0, op.columns)[0]
     dst: F32 = numbers(mem.l1, op.dst, rows, op.dst_pitch, op.columns)
     dst[:] = numerics.rms_norm(src, gamma, _float(op.eps))
 
 
-def _rope(op: Rope, r: Registers, mem: Memories) -> None:
-    rows = _rows(op.rows, r[op.rows_reg])
+def _rope(op: Rope, rows: int, mem: Memories) -> None:
     src: F32 = numbers(mem.l1, op.src, rows, op.src_pitch, op.columns)
     positions = numbers(mem.l1, op.positions, rows, 4, 1, np.uint32)[:, 0]
     frequencies = numbers(mem.l1, op.frequencies, 1, 0, op.head_dim // 2, np.uint64)[0]
@@ -271,8 +276,7 @@ def _rope(op: Rope, r: Registers, mem: Memories) -> None:
     )
 
 
-def _softmax(op: Softmax, r: Registers, mem: Memories) -> None:
-    rows = _rows(op.rows, r[op.rows_reg])
+def _softmax(op: Softmax, rows: int, r: Registers, mem: Memories) -> None:
     scores: F32 = numbers(mem.space(op.space), op.scores, rows, 4 * op.columns, op.columns)
     state: F32 = numbers(mem.l1, op.state, 3, op.state_pitch, rows)
     query = r[op.query] + np.arange(rows)[:, None] // op.group
@@ -300,8 +304,7 @@ def _softmax(op: Softmax, r: Registers, mem: Memories) -> None:
     )
 
 
-def _quantise(op: Quantise, r: Registers, mem: Memories) -> None:
-    rows = _rows(op.rows, r[op.rows_reg])
+def _quantise(op: Quantise, rows: int, mem: Memories) -> None:
     src: F32 = numbers(mem.l1, op.src, rows, op.src_pitch, op.columns)
     _write_blocks(
         mem,
@@ -329,16 +332,14 @@ def _write_blocks(
         tile(mem.scale, scale, len(x), scale_pitch, scales.shape[1])[:] = scales
 
 
-def _dequantise(op: Dequantise, r: Registers, mem: Memories) -> None:
-    rows = _rows(op.rows, r[op.rows_reg])
+def _dequantise(op: Dequantise, rows: int, mem: Memories) -> None:
     fmt = format_of_code(op.format)
     at = (op.src, op.src_pitch, op.scale, op.scale_pitch)
     dst: F32 = numbers(mem.l1, op.dst, rows, op.dst_pitch, op.columns)
     dst[:] = numerics.dequantise(_operand(mem, fmt, rows, op.columns, at))[:, : op.columns]
 
 
-def _sample(op: Sample, r: Registers, mem: Memories) -> None:
-    rows = _rows(op.rows, r[op.rows_reg])
+def _sample(op: Sample, rows: int, mem: Memories) -> None:
     logits: F32 = numbers(mem.hbm, op.logits, rows, op.pitch, op.columns)
     records = tile(mem.hbm, op.parameters, rows, 32, 32)
     out = numbers(mem.hbm, op.out, rows, 4, 1, np.uint32)

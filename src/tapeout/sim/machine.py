@@ -1,4 +1,4 @@
-"""The machine: command processors, queues and counters, run in one legal order or a shuffled one."""
+"""The machine: command processors, queues and counters, run in one legal order or in others."""
 
 import random
 from collections import Counter, deque
@@ -20,6 +20,7 @@ from tapeout.isa.instructions import (
     Instruction,
     LoadScalar,
     Loop,
+    Nop,
     Operation,
     Queue,
     Set,
@@ -111,12 +112,14 @@ class Core:
                 self.at_barrier = True
             case End():
                 self.ended = True
+            case Nop():
+                pass
             case _:
                 raise TrapError(f"{type(op).__name__} cannot run in the command processor")
         self._advance()
 
     def _write(self, register: int, value: int) -> None:
-        if not -REGISTER_MAX <= value <= REGISTER_MAX:
+        if not -REGISTER_MAX - 1 <= value <= REGISTER_MAX:
             raise TrapError(f"r{register} must fit 48 bits, not {value}", where=f"pc {self.pc}")
         if register:
             self.registers[register] = value
@@ -162,7 +165,10 @@ class Core:
         return self._signal(instruction)
 
     def _ready(self, instruction: Instruction) -> bool:
-        return all(self.counters[w.counter] >= w.count for w in instruction.waits)
+        needed: Counter[int] = Counter()
+        for wait in instruction.waits:
+            needed[wait.counter] += wait.count
+        return all(self.counters[counter] >= count for counter, count in needed.items())
 
     def _take(self, instruction: Instruction) -> None:
         for wait in instruction.waits:
