@@ -7,15 +7,13 @@ values that the registers may have.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tapeout.isa.fields import GRANULE_BYTES, Broadcast, MapFn, Space
 from tapeout.isa.instructions import (
-    GRANULE_BYTES,
-    Broadcast,
     Dequantise,
     LoadPages,
     LoadScalar,
     LoadTile,
     Map,
-    MapFn,
     Matmul,
     Norm,
     Operation,
@@ -23,7 +21,6 @@ from tapeout.isa.instructions import (
     Rope,
     Sample,
     Softmax,
-    Space,
     StorePages,
     StoreTile,
     VectorMatmul,

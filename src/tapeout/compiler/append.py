@@ -4,7 +4,8 @@ from tapeout.compiler.core import CoreBuilder
 from tapeout.compiler.layout import align
 from tapeout.compiler.spans import Span
 from tapeout.errors import CapacityError
-from tapeout.isa.instructions import GRANULE_BYTES, Space, StorePages
+from tapeout.isa.fields import GRANULE_BYTES, Space
+from tapeout.isa.instructions import StorePages
 
 KEYS, VALUES, KEY_SCALES, VALUE_SCALES = range(4)
 """Parts of a head in a page, as `PageLayout.offset` numbers them."""

@@ -15,15 +15,8 @@ from tapeout.compiler.emitter import ZERO, Reg
 from tapeout.compiler.layout import FP32_BYTES, Codes, align, scale_pitch
 from tapeout.compiler.spans import Span, each_sequence, in_tiles
 from tapeout.errors import CapacityError
-from tapeout.isa.instructions import (
-    GRANULE_BYTES,
-    AluFn,
-    Broadcast,
-    LoadPages,
-    MapFn,
-    Softmax,
-    Space,
-)
+from tapeout.isa.fields import GRANULE_BYTES, AluFn, Broadcast, MapFn, Space
+from tapeout.isa.instructions import LoadPages, Softmax
 from tapeout.numerics import ATTENTION_CHUNK
 from tapeout.numerics.formats import padded
 

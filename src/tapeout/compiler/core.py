@@ -8,19 +8,8 @@ from tapeout.compiler.emitter import ZERO, Emitter, Reg
 from tapeout.compiler.layout import FP32_BYTES, SCALAR_CONSTANTS, Codes, Layout, Sizes, align
 from tapeout.compiler.recipe import Recipe
 from tapeout.errors import CapacityError
-from tapeout.isa.instructions import (
-    GRANULE_BYTES,
-    AluFn,
-    Broadcast,
-    LoadTile,
-    Map,
-    MapFn,
-    Matmul,
-    Quantise,
-    Space,
-    StoreTile,
-    VectorMatmul,
-)
+from tapeout.isa.fields import GRANULE_BYTES, AluFn, Broadcast, MapFn, Space
+from tapeout.isa.instructions import LoadTile, Map, Matmul, Quantise, StoreTile, VectorMatmul
 from tapeout.model import Architecture
 from tapeout.numerics import Format
 from tapeout.numerics.formats import BLOCK

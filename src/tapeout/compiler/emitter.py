@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from tapeout.compiler.accesses import Tile, accesses, overlap
 from tapeout.errors import CompileError
 from tapeout.isa.encoding import MAX_WAITS
+from tapeout.isa.fields import REGISTERS, AluFn, Queue
 from tapeout.isa.instructions import (
-    REGISTERS,
     Alu,
-    AluFn,
     Barrier,
     End,
     Instruction,
@@ -24,7 +23,6 @@ from tapeout.isa.instructions import (
     Loop,
     Nop,
     Operation,
-    Queue,
     Set,
     Take,
 )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tapeout import numerics
 from tapeout.compiler.layout import EMBEDDING_ROWS, FP32_BYTES, Layout
 from tapeout.compiler.recipe import Recipe
-from tapeout.isa.instructions import GRANULE_BYTES
+from tapeout.isa.fields import GRANULE_BYTES
 from tapeout.isa.program import Placement
 from tapeout.model import EMBEDDING, Model
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from tapeout.chip import Chip
 from tapeout.compiler.recipe import Recipe
 from tapeout.errors import CapacityError, ConfigError
-from tapeout.isa.instructions import GRANULE_BYTES
+from tapeout.isa.fields import GRANULE_BYTES
 from tapeout.isa.program import Kind, Placement, Region
 from tapeout.model import Architecture, tensor_shapes
 from tapeout.numerics import Format, format_named

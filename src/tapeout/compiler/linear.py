@@ -7,7 +7,7 @@ from itertools import count, pairwise
 from tapeout.compiler.core import Buffers, CodesTile, CoreBuilder, Tile32, columns_of, l1_tile
 from tapeout.compiler.layout import FACTORED, FP32_BYTES, Codes, align, scale_pitch
 from tapeout.errors import CapacityError
-from tapeout.isa.instructions import Broadcast, MapFn, Space
+from tapeout.isa.fields import Broadcast, MapFn, Space
 from tapeout.isa.program import Placement
 from tapeout.numerics import Format, segments
 from tapeout.numerics.formats import BLOCK, padded

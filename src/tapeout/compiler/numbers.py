@@ -9,7 +9,7 @@ from math import gcd
 from typing import TypeAlias
 
 from tapeout.errors import CompileError
-from tapeout.isa.instructions import AluFn
+from tapeout.isa.fields import AluFn
 
 LIMIT = (1 << 47) - 1
 """Registers hold -LIMIT - 1 .. LIMIT."""
@@ -66,6 +66,7 @@ class Kind(Enum):
     MIN = "min"
     MAX = "max"
     SHIFT = "shift"  # args[0] >> args[1].constant
+    CELL = "cell"  # what a table holds at address args[0]
     OTHER = "other"
 
 
@@ -87,6 +88,8 @@ class Numbers:
     """The unknowns of one verification, by number."""
 
     unknowns: list[Unknown] = field(default_factory=list[Unknown])
+    freshes: list[int] = field(default_factory=list[int])
+    """Which of them `fresh` made."""
     _by_name: dict[Name, int] = field(default_factory=dict[Name, int])
     _highs: dict[tuple[Value, int], int] = field(default_factory=dict[tuple[Value, int], int])
 
@@ -96,7 +99,19 @@ class Numbers:
 
     def fresh(self, low: int, high: int) -> Value:
         """An unknown like no other."""
+        self.freshes.append(len(self.unknowns))
         return self.named(("fresh", len(self.unknowns)), low, high)
+
+    def cell(self, address: Value, low: int, high: int) -> Value:
+        """The number in low..high that a table holds at `address`."""
+        return self._unknown(("cell", address), Kind.CELL, (address,), low, high)
+
+    def from_table(self, value: Value) -> bool:
+        """Whether `value` depends on what a table holds."""
+        return any(
+            self.unknowns[u].kind is Kind.CELL or any(map(self.from_table, self.unknowns[u].args))
+            for u, _ in value.terms
+        )
 
     def turn(self, depth: int, count: Value) -> Value:
         """The number of the turn that a loop is in; loops of one depth and count share it."""

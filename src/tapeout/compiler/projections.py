@@ -5,7 +5,8 @@ from tapeout.compiler.emitter import Reg
 from tapeout.compiler.layout import FP32_BYTES, Codes, align, scale_pitch
 from tapeout.compiler.linear import Work, linear
 from tapeout.compiler.stages import float_bits, store_codes
-from tapeout.isa.instructions import Broadcast, MapFn, Norm, Rope, Space
+from tapeout.isa.fields import Broadcast, MapFn, Space
+from tapeout.isa.instructions import Norm, Rope
 from tapeout.isa.program import Placement
 from tapeout.numerics import format_named
 from tapeout.numerics.formats import BLOCK

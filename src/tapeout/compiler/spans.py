@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tapeout.compiler.core import CoreBuilder
 from tapeout.compiler.emitter import ZERO, Reg
-from tapeout.isa.instructions import AluFn
+from tapeout.isa.fields import AluFn
 
 RECORD_BYTES = 16
 

@@ -12,13 +12,8 @@ from tapeout.compiler.core import (
 )
 from tapeout.compiler.emitter import ZERO, Reg
 from tapeout.compiler.layout import EMBEDDING_ROWS, FP32_BYTES, Codes, align, scale_pitch
-from tapeout.isa.instructions import (
-    Dequantise,
-    LoadPages,
-    Norm,
-    Sample,
-    Space,
-)
+from tapeout.isa.fields import Space
+from tapeout.isa.instructions import Dequantise, LoadPages, Norm, Sample
 from tapeout.numerics import format_named
 
 ROW_TILE = 64

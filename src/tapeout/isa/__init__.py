@@ -5,43 +5,45 @@ In:  nothing.   Out: operations and instructions, their binary and text forms, a
 
 from tapeout.isa.assembly import from_text, instructions_from_text, to_text
 from tapeout.isa.encoding import WORD_BYTES, decode, encode
-from tapeout.isa.instructions import (
+from tapeout.isa.fields import (
     COUNTER_MAX,
     COUNTERS,
     GRANULE_BYTES,
-    OPERATIONS,
     REGISTERS,
-    Alu,
     AluFn,
-    Barrier,
     Broadcast,
+    Field,
+    MapFn,
+    Queue,
+    Space,
+)
+from tapeout.isa.instructions import (
+    OPERATIONS,
+    Alu,
+    Barrier,
     Dequantise,
     End,
-    Field,
     Instruction,
     LoadPages,
     LoadScalar,
     LoadTile,
     Loop,
     Map,
-    MapFn,
     Matmul,
     Nop,
     Norm,
     Operation,
     Quantise,
-    Queue,
     Rope,
     Sample,
     Set,
     Softmax,
-    Space,
     StorePages,
     StoreTile,
     Take,
     VectorMatmul,
 )
-from tapeout.isa.listing import head_lines, program_text
+from tapeout.isa.listing import head_lines, instruction_counts, program_text
 from tapeout.isa.program import (
     Placement,
     Program,
@@ -101,6 +103,7 @@ __all__ = [
     "from_bytes",
     "from_text",
     "head_lines",
+    "instruction_counts",
     "instructions_from_text",
     "isa_page",
     "program_text",

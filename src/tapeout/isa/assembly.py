@@ -10,7 +10,8 @@ from tapeout import config
 from tapeout.errors import EncodingError
 from tapeout.isa import operands
 from tapeout.isa.encoding import encode, fields
-from tapeout.isa.instructions import OPERATIONS, Instruction, Operation, Queue, Take
+from tapeout.isa.fields import Queue
+from tapeout.isa.instructions import OPERATIONS, Instruction, Operation, Take
 
 BY_MNEMONIC = {cls.__name__.lower(): cls for cls in OPERATIONS}
 COMMENT = ";"

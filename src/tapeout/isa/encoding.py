@@ -5,16 +5,8 @@ from functools import cache
 from typing import get_type_hints
 
 from tapeout.errors import EncodingError
-from tapeout.isa.instructions import (
-    COUNTER_MAX,
-    COUNTERS,
-    OPERATIONS,
-    Field,
-    Instruction,
-    Operation,
-    Queue,
-    Take,
-)
+from tapeout.isa.fields import COUNTER_MAX, COUNTERS, Field, Queue
+from tapeout.isa.instructions import OPERATIONS, Instruction, Operation, Take
 
 WORD_BYTES = 32
 HEADER_BITS = 64

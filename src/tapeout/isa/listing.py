@@ -1,6 +1,7 @@
 """The listing of a program: its memory map and its instructions, with names for addresses."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 
 from tapeout.isa import operands
@@ -24,6 +25,15 @@ def program_text(program: Program) -> str:
             names = _address_names(instruction, named, regions)
             lines.append(f"{line}  ; {', '.join(names)}" if names else line)
     return "\n".join(lines) + "\n"
+
+
+def instruction_counts(program: Program) -> tuple[dict[str, int], ...]:
+    """For each core, the instructions of each queue that has any."""
+    counts: list[dict[str, int]] = []
+    for instructions in program.cores:
+        queues = Counter(instruction.queue for instruction in instructions)
+        counts.append({queue.name: queues[queue] for queue in sorted(queues)})
+    return tuple(counts)
 
 
 def head_lines(program: Program) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tapeout import config
 from tapeout.isa.encoding import fields
-from tapeout.isa.instructions import (
+from tapeout.isa.fields import (
     COUNTERS,
     REGISTERS,
     AccAddress,
@@ -23,13 +23,13 @@ from tapeout.isa.instructions import (
     HbmPitch,
     L1Address,
     L1Pitch,
-    Operation,
     Register,
     RowBytes,
     ScaleAddress,
     ScaleModeCode,
     ScalePitch,
 )
+from tapeout.isa.instructions import Operation
 from tapeout.numerics import FORMATS, ScaleMode
 
 

@@ -19,7 +19,8 @@ from msgspec import Meta
 
 from tapeout.errors import EncodingError
 from tapeout.isa.encoding import WORD_BYTES, decode, encode
-from tapeout.isa.instructions import REGISTERS, Instruction
+from tapeout.isa.fields import REGISTERS
+from tapeout.isa.instructions import Instruction
 
 MAGIC = b"TAPEOUT1"
 VERSION = 1

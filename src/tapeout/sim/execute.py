@@ -7,11 +7,10 @@ import numpy as np
 
 from tapeout import numerics
 from tapeout.errors import TrapError
+from tapeout.isa.fields import GRANULE_BYTES, Broadcast, MapFn
 from tapeout.isa.instructions import (
-    GRANULE_BYTES,
     Alu,
     Barrier,
-    Broadcast,
     Dequantise,
     End,
     LoadPages,
@@ -19,7 +18,6 @@ from tapeout.isa.instructions import (
     LoadTile,
     Loop,
     Map,
-    MapFn,
     Matmul,
     Nop,
     Norm,

@@ -9,12 +9,9 @@ from threadpoolctl import threadpool_limits
 
 from tapeout.chip import Chip
 from tapeout.errors import TrapError
+from tapeout.isa.fields import COUNTER_MAX, COUNTERS, REGISTERS, AluFn, Queue
 from tapeout.isa.instructions import (
-    COUNTER_MAX,
-    COUNTERS,
-    REGISTERS,
     Alu,
-    AluFn,
     Barrier,
     End,
     Instruction,
@@ -22,7 +19,6 @@ from tapeout.isa.instructions import (
     Loop,
     Nop,
     Operation,
-    Queue,
     Set,
 )
 from tapeout.isa.program import Program

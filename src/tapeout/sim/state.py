@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapeout.errors import TrapError
-from tapeout.isa.instructions import Space
+from tapeout.isa.fields import Space
 
 Bytes = NDArray[np.uint8]
 F32 = NDArray[np.float32]
