@@ -4,11 +4,15 @@ import sys
 
 import typer
 
-from tapeout.cli import chip
+from tapeout.cli import chip, cost, fact, model, program
 from tapeout.errors import TapeoutError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(chip.app, name="chip")
+app.add_typer(model.app, name="model")
+app.add_typer(program.app, name="program")
+app.add_typer(cost.app, name="cost")
+app.add_typer(fact.app, name="fact")
 
 
 def main() -> None:
