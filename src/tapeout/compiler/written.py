@@ -1,0 +1,213 @@
+"""Which bytes have surely been written: reads of anything else are refused.
+
+Bytes that are written whatever the scalars are, are kept in a map of each of the core's memories.
+Tiles whose place or rows depend on registers are kept as facts, compared by value: a reader with
+provably no more rows than the writers is served.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeout.compiler.accesses import Tile
+from tapeout.compiler.numbers import Numbers, Value
+from tapeout.isa.fields import AluFn, Space
+
+Columns = NDArray[np.bool_]
+"""For each byte of a row, whether it is written in every row."""
+
+Guards = frozenset[Value]
+"""Loop counts that may be 0: what is written in such loops is there if all of them are not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Area:
+    """The bytes of one access: exactly, by value, and at their largest, as a tile."""
+
+    start: Value
+    rows: Value
+    pitch: int
+    row_bytes: int
+    tile: Tile
+
+    @property
+    def gapless(self) -> bool:
+        """Whether the rows follow each other without gaps."""
+        return self.pitch == self.row_bytes or (not self.rows.terms and self.rows.constant <= 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    area: Area
+    guards: Guards
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Columns first..last of a reader's rows that a fact covers: rows from -skip up to end."""
+
+    first: int
+    last: int
+    skip: int
+    end: Value
+
+
+@dataclass
+class Written:
+    """What one core knows to be written, in its own memories and outside."""
+
+    numbers: Numbers
+    size_bytes: dict[Space, int]
+    _maps: dict[tuple[Space, Guards], Columns] = field(
+        default_factory=dict[tuple[Space, Guards], Columns]
+    )
+    _facts: dict[tuple[Space | None, int], dict[_Fact, None]] = field(
+        default_factory=dict[tuple[Space | None, int], dict[_Fact, None]]
+    )
+
+    def write(self, area: Area, guards: Guards) -> None:
+        """Take note of a write, in loops whose turns may be none if one of `guards` is 0."""
+        tile = area.tile
+        if tile.space is not None and not area.start.terms:
+            rows = self.numbers.low(area.rows)
+            if rows > 0:
+                key = (tile.space, guards)
+                if key not in self._maps:
+                    self._maps[key] = np.zeros(self.size_bytes[tile.space], np.bool_)
+                _rows_of(self._maps[key], tile, rows)[:] = True
+            if not area.rows.terms:
+                return
+        self._facts.setdefault((tile.space, area.pitch), {})[_Fact(area, guards)] = None
+
+    def columns(self, area: Area, guards: Guards) -> Columns:
+        """Which columns of a reader's rows are written, in loops with these counts."""
+        covered = np.zeros(area.row_bytes, np.bool_)
+        if self._stands(area, guards):
+            return ~covered
+        covered |= self._mapped(area, guards)
+        if not covered.all():
+            covered |= self._by_rows(area, guards)
+        if not covered.all() and self._by_span(area, guards):
+            covered[:] = True
+        return covered
+
+    def share(self, other: "Written") -> None:
+        """Learn what another core has written outside."""
+        for (space, pitch), facts in other._facts.items():
+            if space is None:
+                self._facts.setdefault((None, pitch), {}).update(facts)
+
+    def _stands(self, area: Area, guards: Guards) -> bool:
+        """Whether this very tile was written."""
+        facts = self._facts.get((area.tile.space, area.pitch), {})
+        return any(_Fact(area, g) in facts for g in (frozenset[Value](), guards))
+
+    def _mapped(self, area: Area, guards: Guards) -> Columns:
+        tile = area.tile
+        covered = np.zeros((tile.rows, area.row_bytes), np.bool_)
+        if tile.space is not None and not area.start.terms:
+            for (space, needed), bytes_ in self._maps.items():
+                if space is tile.space and needed <= guards:
+                    covered |= _rows_of(bytes_, tile, tile.rows)
+        whole: Columns = np.logical_and.reduce(covered, axis=0)
+        return whole
+
+    def _near(self, area: Area, guards: Guards) -> Iterator[Area]:
+        """Areas of facts that hold here and may share bytes with `area`."""
+        for (space, _), facts in self._facts.items():
+            if space is not area.tile.space:
+                continue
+            for fact in facts:
+                tile = fact.area.tile
+                if (
+                    tile.start < area.tile.end
+                    and area.tile.start < tile.end
+                    and fact.guards <= guards
+                ):
+                    yield fact.area
+
+    def _by_rows(self, area: Area, guards: Guards) -> Columns:
+        """Columns that facts of the reader's pitch, or of a part of it, cover in all rows."""
+        bands = [b for fact in self._near(area, guards) for b in self._bands(area, fact)]
+        covered = np.ones(area.row_bytes, np.bool_)
+        row, rows = 0, area.rows
+        while True:
+            here = [b for b in bands if b.skip + row >= 0]
+            done = [b for b in here if self._reaches(b.end, rows, None)]
+            union = _union(done, area.row_bytes)
+            ends = sorted({e for b in here if (e := self.numbers.high(b.end)) > row})
+            ends = [e for e in ends if e < area.tile.rows]
+            if (union >= covered).all() or not ends:
+                return covered & union
+            upto = [b for b in here if self._reaches(b.end, rows, ends[0])]
+            covered &= _union(upto, area.row_bytes)
+            row = ends[0]
+
+    def _bands(self, area: Area, fact: Area) -> Iterator[_Band]:
+        """The columns of a fact as a reader sees them, once for each of its rows in a pitch."""
+        pitch = area.pitch
+        if pitch == 0 or fact.pitch == 0 or pitch % fact.pitch:
+            return
+        count = pitch // fact.pitch
+        rows = fact.rows if count == 1 else fact.rows.quotient(count)
+        if rows is None:
+            return
+        for i in range(count):
+            away = area.start - fact.start - i * fact.pitch
+            column = away.constant % pitch
+            skipped = (away - column).quotient(pitch)
+            if skipped is None:
+                continue
+            skip = self.numbers.low(skipped)
+            end = rows - skipped
+            # The reader's column c is the fact's column + c, or that less the pitch, a row later.
+            if column < fact.row_bytes:
+                yield _Band(0, fact.row_bytes - column, skip, end)
+            if column + area.row_bytes > pitch:
+                yield _Band(pitch - column, pitch - column + fact.row_bytes, skip + 1, end - 1)
+
+    def _reaches(self, end: Value, rows: Value, limit: int | None) -> bool:
+        """Whether end >= rows, or at least the lesser of rows and limit, is proven."""
+        if limit is not None:
+            rows = self.numbers.alu(AluFn.MIN, rows, Value(limit))
+        return self.numbers.low(end - rows) >= 0
+
+    def _by_span(self, area: Area, guards: Guards) -> bool:
+        """Whether tiles without gaps cover the reader from its first byte to its last."""
+        length = (area.rows - 1) * area.pitch + area.row_bytes
+        if area.pitch == 0:
+            length = Value(area.row_bytes)
+        spans: list[tuple[int, Value]] = []
+        for fact in self._near(area, guards):
+            away = area.start - fact.start
+            if fact.gapless:
+                size = fact.rows * fact.row_bytes
+                spans.append((self.numbers.low(away), size - away))
+        at = 0
+        while True:
+            here = [end for skip, end in spans if skip + at >= 0]
+            if any(self._reaches(end, length, None) for end in here):
+                return True
+            ends = [e for end in here if (e := self.numbers.high(end)) > at]
+            ends = [e for e in ends if any(self._reaches(end, length, e) for end in here)]
+            if not ends:
+                return False
+            at = max(ends)
+
+
+def _rows_of(bytes_: Columns, tile: Tile, rows: int) -> Columns:
+    """The rows of a tile as a view of a memory. [rows, row_bytes]"""
+    start = tile.start
+    size = (rows - 1) * tile.pitch + tile.row_bytes
+    return np.lib.stride_tricks.as_strided(
+        bytes_[start : start + size], (rows, tile.row_bytes), (tile.pitch, 1)
+    )
+
+
+def _union(bands: list[_Band], row_bytes: int) -> Columns:
+    covered = np.zeros(row_bytes, np.bool_)
+    for band in bands:
+        covered[max(0, band.first) : max(0, band.last)] = True
+    return covered
