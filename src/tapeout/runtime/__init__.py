@@ -1,0 +1,58 @@
+"""The runtime: models on the simulated chip, from a prompt to text that a critic has cleared.
+
+In:  checkpoints, a chip, a prompt and sampling; a critic's checkpoint and a constitution.
+Out: tokens and text as they come, the log of verdicts, and its audit. A request's tokens never
+     depend on the batch, the chunks, the chip or the order in which the machine runs.
+"""
+
+from tapeout.runtime.audit import Audit, audit
+from tapeout.runtime.constitution import Constitution, Principle, load_constitution
+from tapeout.runtime.critic import Critic
+from tapeout.runtime.critique import Finished, Held, Policy, critique
+from tapeout.runtime.device import GREEDY, Choice, Device, Row, Sampling
+from tapeout.runtime.engine import Ended, Request, Token, generate
+from tapeout.runtime.hold import Hold, Released
+from tapeout.runtime.session import (
+    Event,
+    Job,
+    Result,
+    Session,
+    open_device,
+    open_session,
+    run,
+    text_of,
+)
+from tapeout.runtime.verdict import Verdict
+
+__all__ = [
+    "GREEDY",
+    "Audit",
+    "Choice",
+    "Constitution",
+    "Critic",
+    "Device",
+    "Ended",
+    "Event",
+    "Finished",
+    "Held",
+    "Hold",
+    "Job",
+    "Policy",
+    "Principle",
+    "Released",
+    "Request",
+    "Result",
+    "Row",
+    "Sampling",
+    "Session",
+    "Token",
+    "Verdict",
+    "audit",
+    "critique",
+    "generate",
+    "load_constitution",
+    "open_device",
+    "open_session",
+    "run",
+    "text_of",
+]

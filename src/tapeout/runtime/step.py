@@ -1,0 +1,78 @@
+"""One step of a program file: tokens of one new sequence in, logits out."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapeout.chip import Chip
+from tapeout.compiler import recipe_named, write_image
+from tapeout.errors import CapacityError, EncodingError
+from tapeout.isa.program import Program, Region
+from tapeout.model import Model
+from tapeout.runtime.device import F32
+from tapeout.sim import Machine, Statistics
+
+FP32_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """Logits [tokens, outputs] of a step, and what it executed."""
+
+    logits: F32
+    statistics: Statistics
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the logits' bits."""
+        return hashlib.sha256(self.logits.tobytes()).hexdigest()
+
+
+def run_step(
+    program: Program, chip: Chip, model: Model, tokens: list[int], *, order_seed: int | None = None
+) -> StepResult:
+    """Run a `prefill` program once on a fresh machine, with the tokens at positions 0, 1, ...
+
+    Raises:
+        CapacityError: if there are no tokens, or more than the program takes.
+        EncodingError: if the program is no decoder step.
+        TrapError: if the program is for another chip.
+    """
+    rows = next((s.high for s in program.scalars if s.name == "rows"), 0)
+    per_sequence = next((t.high for t in program.tables if t.name == "sequence rows"), rows)
+    if not 1 <= len(tokens) <= min(rows, per_sequence):
+        raise CapacityError(
+            f"the program takes 1..{min(rows, per_sequence)} tokens at once, not {len(tokens)}"
+        )
+    vocabulary = model.architecture.vocab_size
+    if not all(0 <= token < vocabulary for token in tokens):
+        raise CapacityError(f"tokens must be in 0..{vocabulary - 1}")
+    machine = Machine(chip, max(region.end for region in program.regions))
+    write_image(machine.hbm, program, recipe_named(str(program.notes.get("format", ""))), model)
+    count = len(tokens)
+    _write(machine, _region(program, "tokens"), np.array(tokens))
+    _write(machine, _region(program, "positions"), np.arange(count))
+    _write(machine, _region(program, "sequences"), np.array([0, count, 0, 0]))
+    tables = _region(program, "tables")
+    _write(machine, tables, np.arange(tables.size_bytes // FP32_BYTES))
+    scalars = {"rows": count, "sequences": 1, "first_output": 0, "outputs": count, "samples": 0}
+    statistics = machine.run(program, scalars, seed=order_seed)
+    logits = _region(program, "logits")
+    outputs = model.architecture.outputs
+    pitch = -(-FP32_BYTES * outputs // 16) * 16
+    used = machine.hbm[logits.address : logits.address + pitch * count]
+    values = used.view(np.float32).reshape(count, -1)[:, :outputs].copy()
+    return StepResult(logits=values, statistics=statistics)
+
+
+def _region(program: Program, name: str) -> Region:
+    for region in program.regions:
+        if region.name == name:
+            return region
+    raise EncodingError(f"the program must have a region called {name}", where=program.name)
+
+
+def _write(machine: Machine, region: Region, values: np.typing.NDArray[np.integer]) -> None:
+    data = values.astype(np.uint32).view(np.uint8)
+    machine.hbm[region.address : region.address + data.size] = data
