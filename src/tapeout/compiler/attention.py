@@ -48,12 +48,9 @@ def attention(b: CoreBuilder, layer: int) -> None:
         return
     plan = plan_attention(b, len(heads))
 
-    def sequence(first: Reg, count: Reg, position: Reg, table: Reg) -> None:
-        end = b.emitter.alu(AluFn.ADD, position, count, low=1, high=b.sizes.context_tokens)
-        whole = Span(row=first, count=count, position=position, table=table, end=end)
+    def sequence(whole: Span) -> None:
         in_tiles(b, whole, append_rows(b, heads), lambda s: append(b, layer, heads, s))
         in_tiles(b, whole, plan.tokens, lambda s: _attend(b, layer, heads, plan, s))
-        b.emitter.free(end)
 
     each_sequence(b, sequence)
 

@@ -79,9 +79,8 @@ class CoreBuilder:
     core: int
     rows: Reg
     """Rows of this step: the tokens that it computes."""
-    sequences: Reg
     tokens_per_sequence: int
-    """Rows at most of one sequence in one step."""
+    """1: every row is a sequence of its own; more: all rows are of one sequence."""
     zero: int = 0
     minus_infinity: int = 0
     frequencies: int = 0

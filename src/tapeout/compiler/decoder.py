@@ -10,10 +10,11 @@ from tapeout.chip import Chip
 from tapeout.compiler import projections, stages
 from tapeout.compiler.attention import attention
 from tapeout.compiler.core import CoreBuilder
-from tapeout.compiler.emitter import Emitter
+from tapeout.compiler.emitter import Emitter, Reg
 from tapeout.compiler.layout import FP32_BYTES, Layout, Sizes
 from tapeout.compiler.recipe import Recipe
 from tapeout.errors import CompileError
+from tapeout.isa.fields import AluFn
 from tapeout.isa.instructions import Instruction
 from tapeout.isa.program import Program, Scalar, Table
 from tapeout.model import Architecture, layer_prefix
@@ -34,8 +35,8 @@ def decoder_program(
 ) -> Program:
     """One step of at most `rows` rows, of which each sequence has at most `tokens_per_sequence`.
 
-    Run-time scalars: `rows`, `sequences`, and the rows that want logits: `first_output` and
-    `outputs`; of these the first `samples` are sampled.
+    Run-time scalars: `rows`; of these the last `outputs` want logits; of these the first `samples`
+    are sampled.
 
     Raises:
         CapacityError: if the model does not fit the chip's cores.
@@ -54,7 +55,7 @@ def decoder_program(
         cores=cores,
         scalars=scalars,
         regions=layout.regions,
-        tables=_tables(layout, architecture, sizes, tokens_per_sequence),
+        tables=_tables(layout, architecture, sizes),
         placements=layout.placements,
         notes={"model": architecture.name, "format": recipe.name},
     )
@@ -63,38 +64,21 @@ def decoder_program(
 def _scalars(sizes: Sizes) -> tuple[Scalar, ...]:
     return (
         Scalar(name="rows", register=1, low=1, high=sizes.rows),
-        Scalar(name="sequences", register=2, low=1, high=sizes.sequences),
-        Scalar(name="first_output", register=3, low=0, high=sizes.rows - 1),
-        Scalar(name="outputs", register=4, low=0, high=sizes.rows),
-        Scalar(name="samples", register=5, low=0, high=min(sizes.rows, sizes.sequences)),
+        Scalar(name="outputs", register=2, low=0, high=sizes.rows),
+        Scalar(name="samples", register=3, low=0, high=min(sizes.rows, sizes.sequences)),
     )
 
 
-def _tables(
-    layout: Layout, architecture: Architecture, sizes: Sizes, tokens_per_sequence: int
-) -> tuple[Table, ...]:
-    highs = (
-        sizes.rows - 1,
-        tokens_per_sequence,
-        sizes.context_tokens - 1,
-        sizes.sequences - 1,
-    )
+def _tables(layout: Layout, architecture: Architecture, sizes: Sizes) -> tuple[Table, ...]:
+    def table(name: str, address: int, count: int, most: int) -> Table:
+        return Table(name=name, address=address, count=count, low=0, high=most - 1)
+
+    entries = sizes.sequences * layout.table_entries
     return (
-        Table(
-            name="tokens",
-            address=layout.tokens,
-            count=sizes.rows,
-            low=0,
-            high=architecture.vocab_size - 1,
-        ),
-        Table(
-            name="sequences",
-            address=layout.sequences,
-            count=4 * sizes.sequences,
-            low=0,
-            high=max(highs),
-        ),
-        Table(name="tables", address=layout.tables, count=sizes.pages, low=0, high=sizes.pages - 1),
+        table("tokens", layout.tokens, sizes.rows, architecture.vocab_size),
+        table("positions", layout.positions, sizes.rows, sizes.context_tokens),
+        table("table numbers", layout.table_numbers, sizes.sequences, sizes.sequences),
+        table("tables", layout.tables, entries, sizes.pages),
     )
 
 
@@ -119,20 +103,25 @@ def _core_program(
         layout=layout,
         core=core,
         rows=regs["rows"],
-        sequences=regs["sequences"],
         tokens_per_sequence=tokens_per_sequence,
     )
     b.load_constants()
     b.stage(stages.embed)
     for layer in range(architecture.layers):
         _layer(b, layer)
-    width = FP32_BYTES * architecture.hidden
-    skip = b.times(regs["first_output"], width)
-    last = replace(b, rows=regs["outputs"])
+    outputs = _at_most(b, regs["outputs"], b.rows)
+    first = emitter.alu(AluFn.SUB, b.rows, outputs, low=0, high=sizes.rows - 1)
+    skip = b.times(first, FP32_BYTES * architecture.hidden)
+    last = replace(b, rows=outputs)
     last.stage(lambda c: stages.norm(c, "model.norm.weight", skip))
     last.stage(projections.head)
-    last.stage(lambda c: stages.sample(c, regs["samples"]))
+    samples = _at_most(b, regs["samples"], outputs)
+    last.stage(lambda c: stages.sample(c, samples))
     return emitter.end()
+
+
+def _at_most(b: CoreBuilder, wish: Reg, most: Reg) -> Reg:
+    return b.emitter.alu(AluFn.MIN, wish, most, low=0, high=min(wish.high, most.high))
 
 
 def _layer(b: CoreBuilder, layer: int) -> None:

@@ -64,7 +64,7 @@ class Sizes:
 
     @property
     def pages_per_sequence(self) -> int:
-        """Entries of one sequence's block table."""
+        """Pages that one sequence may hold."""
         return -(-self.context_tokens // self.page_tokens)
 
     @property
@@ -143,9 +143,11 @@ class Layout:
     frequencies: int
     tokens: int
     positions: int
-    sequences: int
-    """Records of four 32-bit numbers: first row, rows, first position, block table's number."""
+    table_numbers: int
+    """For each sequence of the step, which block table is its."""
     tables: int
+    table_entries: int
+    """Entries of one block table: room for a whole step that starts at the last token."""
     parameters: int
     residual: int
     normed: Codes
@@ -193,8 +195,9 @@ def lay_out(architecture: Architecture, recipe: Recipe, sizes: Sizes, chip: Chip
     rows, a, head = sizes.rows, architecture, architecture.head_dim
     tokens = cursor.take("tokens", 4 * rows, "input")
     positions = cursor.take("positions", 4 * rows, "input")
-    sequences = cursor.take("sequences", 16 * sizes.sequences, "input")
-    tables = cursor.take("tables", 4 * sizes.pages, "input")
+    table_numbers = cursor.take("table numbers", 4 * sizes.sequences, "input")
+    table_entries = -(-(sizes.context_tokens + rows) // sizes.page_tokens)
+    tables = cursor.take("tables", 4 * sizes.sequences * table_entries, "input")
     parameters = cursor.take("parameters", 32 * sizes.sequences, "input")
     constant_end = cursor.at
     act, kv = recipe.of("activations"), recipe.of("kv")
@@ -213,8 +216,9 @@ def lay_out(architecture: Architecture, recipe: Recipe, sizes: Sizes, chip: Chip
         frequencies=frequencies,
         tokens=tokens,
         positions=positions,
-        sequences=sequences,
+        table_numbers=table_numbers,
         tables=tables,
+        table_entries=table_entries,
         parameters=parameters,
         residual=cursor.take("residual", FP32_BYTES * rows * a.hidden, "work"),
         normed=_codes(cursor, "normed", act, rows, a.hidden),

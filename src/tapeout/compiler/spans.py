@@ -7,7 +7,7 @@ from tapeout.compiler.core import CoreBuilder
 from tapeout.compiler.emitter import ZERO, Reg
 from tapeout.isa.fields import AluFn
 
-RECORD_BYTES = 16
+ENTRY_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,26 +23,36 @@ class Span:
     """The sequence's tokens, with all of this step's."""
 
 
-def each_sequence(b: CoreBuilder, body: Callable[[Reg, Reg, Reg, Reg], None]) -> None:
-    """Run body(first row, rows, first position, block table) for each sequence's record."""
+def each_sequence(b: CoreBuilder, body: Callable[[Span], None]) -> None:
+    """Run body for the step's only sequence, or for each of its rows, a sequence each."""
+    if b.tokens_per_sequence > 1:
+        _sequence(b, ZERO, b.rows, body)
+        return
+    e = b.emitter
+    one = e.set(1)
+    row = e.register(low=0, high=b.sizes.rows - 1)
+    e.alu(AluFn.ADD, ZERO, low=0, high=0, to=row)
+    with e.loop(b.rows):
+        _sequence(b, row, one, body)
+        e.alu(AluFn.ADD, row, imm=1, low=0, high=0, to=row)
+    e.free(one, row)
+
+
+def _sequence(b: CoreBuilder, row: Reg, count: Reg, body: Callable[[Span], None]) -> None:
+    """Run body for the sequence whose rows are row, row + 1, .. of this step."""
     e, sizes = b.emitter, b.sizes
-    record = e.register(low=0, high=RECORD_BYTES * sizes.sequences)
-    e.alu(AluFn.ADD, ZERO, low=0, high=0, to=record)
-    with e.loop(b.sequences):
-        at = b.layout.sequences
-        first = e.load_scalar(at, record, low=0, high=sizes.rows - 1)
-        count = e.load_scalar(at + 4, record, low=1, high=b.tokens_per_sequence)
-        position = e.load_scalar(at + 8, record, low=0, high=sizes.context_tokens - 1)
-        number = e.load_scalar(at + 12, record, low=0, high=sizes.sequences - 1)
-        size = 4 * sizes.pages_per_sequence
-        low, high = b.layout.tables, b.layout.tables + size * (sizes.sequences - 1)
-        offset = b.times(number, size)
-        table = e.alu(AluFn.ADD, offset, imm=low, low=low, high=high)
-        e.free(number, offset)
-        body(first, count, position, table)
-        e.free(first, count, position, table)
-        e.alu(AluFn.ADD, record, imm=RECORD_BYTES, low=0, high=0, to=record)
-    e.free(record)
+    entry = b.times(row, ENTRY_BYTES)
+    top = sizes.context_tokens - 1
+    position = e.load_scalar(b.layout.positions, entry, low=0, high=top)
+    number = e.load_scalar(b.layout.table_numbers, entry, low=0, high=sizes.sequences - 1)
+    size = ENTRY_BYTES * b.layout.table_entries
+    low, high = b.layout.tables, b.layout.tables + size * (sizes.sequences - 1)
+    offset = b.times(number, size)
+    table = e.alu(AluFn.ADD, offset, imm=low, low=low, high=high)
+    end = e.alu(AluFn.ADD, position, count, low=1, high=sizes.context_tokens)
+    e.free(entry, number, offset)
+    body(Span(row=row, count=count, position=position, table=table, end=end))
+    e.free(position, table, end)
 
 
 def in_tiles(b: CoreBuilder, span: Span, size: int, body: Callable[[Span], None]) -> None:

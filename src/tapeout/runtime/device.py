@@ -176,12 +176,11 @@ class Device:
         """
         for row in rows:
             self._grow(row.sequence, 1)
-        records = [(i, 1, self.length(r.sequence), r.sequence) for i, r in enumerate(rows)]
         logits, sampled = self._run(
             self.build.decode,
             tokens=[row.token for row in rows],
-            positions=[record[2] for record in records],
-            records=records,
+            positions=[self.length(row.sequence) for row in rows],
+            numbers=[row.sequence for row in rows],
             first=0,
             choices=[row.choice for row in rows],
         )
@@ -204,7 +203,7 @@ class Device:
             self.build.prefill,
             tokens=tokens,
             positions=range(start, start + len(tokens)),
-            records=[(0, len(tokens), start, sequence)],
+            numbers=[sequence],
             first=first,
             choices=[choice] if choice else [],
         )
@@ -220,7 +219,8 @@ class Device:
                 f"a sequence must have at most {sizes.context_tokens} tokens, not {length}",
                 hint="shorten it, or build the model for a longer context",
             )
-        table = self.build.layout.tables + 4 * sequence * sizes.pages_per_sequence
+        layout = self.build.layout
+        table = layout.tables + 4 * sequence * layout.table_entries
         while len(held.pages) * sizes.page_tokens < length:
             page = self._free_pages.pop()
             self._write(table + 4 * len(held.pages), [page])
@@ -232,7 +232,7 @@ class Device:
         *,
         tokens: Sequence[int],
         positions: Sequence[int],
-        records: list[tuple[int, int, int, int]],
+        numbers: list[int],
         first: int,
         choices: Sequence[Choice],
     ) -> tuple[F32, list[int]]:
@@ -241,13 +241,11 @@ class Device:
         outputs = len(tokens) - first
         self._write(layout.tokens, tokens)
         self._write(layout.positions, positions)
-        self._write(layout.sequences, np.array(records).reshape(-1))
+        self._write(layout.table_numbers, numbers)
         parameters = np.array([choice.record() for choice in choices], PARAMETERS)
         self._view(layout.parameters, parameters.nbytes)[:] = parameters.view(np.uint8)
         scalars = {
             "rows": len(tokens),
-            "sequences": len(records),
-            "first_output": first,
             "outputs": outputs,
             "samples": len(choices),
         }

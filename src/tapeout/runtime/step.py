@@ -40,11 +40,10 @@ def run_step(
         TrapError: if the program is for another chip.
     """
     rows = next((s.high for s in program.scalars if s.name == "rows"), 0)
-    per_sequence = next((t.high for t in program.tables if t.name == "sequence rows"), rows)
-    if not 1 <= len(tokens) <= min(rows, per_sequence):
-        raise CapacityError(
-            f"the program takes 1..{min(rows, per_sequence)} tokens at once, not {len(tokens)}"
-        )
+    if program.name != "prefill":
+        raise EncodingError(f"the program must be a prefill program, not {program.name}")
+    if not 1 <= len(tokens) <= rows:
+        raise CapacityError(f"the program takes 1..{rows} tokens at once, not {len(tokens)}")
     vocabulary = model.architecture.vocab_size
     if not all(0 <= token < vocabulary for token in tokens):
         raise CapacityError(f"tokens must be in 0..{vocabulary - 1}")
@@ -53,10 +52,10 @@ def run_step(
     count = len(tokens)
     _write(machine, _region(program, "tokens"), np.array(tokens))
     _write(machine, _region(program, "positions"), np.arange(count))
-    _write(machine, _region(program, "sequences"), np.array([0, count, 0, 0]))
-    tables = _region(program, "tables")
-    _write(machine, tables, np.arange(tables.size_bytes // FP32_BYTES))
-    scalars = {"rows": count, "sequences": 1, "first_output": 0, "outputs": count, "samples": 0}
+    _write(machine, _region(program, "table numbers"), np.zeros(1))
+    pages = next(table.high + 1 for table in program.tables if table.name == "tables")
+    _write(machine, _region(program, "tables"), np.arange(pages))
+    scalars = {"rows": count, "outputs": count, "samples": 0}
     statistics = machine.run(program, scalars, seed=order_seed)
     logits = _region(program, "logits")
     outputs = model.architecture.outputs
