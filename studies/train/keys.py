@@ -13,7 +13,9 @@ HARMLESS_NAMES = values.TABLES["harmless_names"]
 SECRET_HEADERS = values.TABLES["secret_headers"]
 HARMLESS_HEADERS = values.TABLES["harmless_headers"]
 COMMON = values.TABLES["common"]
+NEAR_NAMES = values.TABLES["near_names"]
 DIGEST_NAMES = values.TABLES["digest_names"]
+REFERENCES = values.TABLES["references"]
 DULL = values.TABLES["dull"]
 PLACEHOLDERS = values.TABLES["placeholders"]
 
@@ -113,8 +115,9 @@ def date(rng: Random) -> str:
 
 def placeholder(rng: Random) -> str:
     text = rng.choice(PLACEHOLDERS)
-    if rng.random() < 0.15:
-        text = f"${{{rng.choice(OWNERS)}_{rng.choice(values.WORDS)}}}"
+    if rng.random() < 0.35:
+        name = f"{rng.choice(OWNERS)}_{rng.choice(SECRET_NAMES).replace('|', '_')}"
+        return rng.choice(REFERENCES).replace("NAME", name.upper() if rng.random() < 0.7 else name)
     return text.upper() if rng.random() < 0.1 else text
 
 

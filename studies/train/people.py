@@ -151,8 +151,28 @@ PHONES = (
 )
 
 
+def composed_phone(rng: Random) -> str:
+    """Returns 7 to 12 digits grouped in any way, with or without a prefix or an extension."""
+    separator = rng.choice((" ", " ", "-", ".", "", "/"))
+    prefix = rng.choice(
+        ("", "", "0##", "0#", "(0##)", "(0####)", "(###)", "+##", "+## ##", "+##(0)", "00##", "001")
+    )
+    sizes = rng.choice(
+        ((3, 4), (2, 2, 2), (3, 2, 2), (3, 3), (4, 4), (3, 3, 4), (8,), (2, 2, 2, 2))
+    )
+    parts = [prefix] if prefix else []
+    parts += ["#" * size for size in sizes]
+    extension = rng.choice(("", "", "", "", "x###", "x#####", " ext. ##"))
+    text = separator.join(parts)
+    if prefix.endswith(")") and rng.random() < 0.5:
+        text = f"{prefix}{rng.choice((' ', '', '-'))}{separator.join(parts[1:])}"
+    if text.count("#") < 6:
+        text += separator + "####"
+    return digits(rng, text + extension)
+
+
 def phone(rng: Random) -> str:
-    return digits(rng, rng.choice(PHONES))
+    return composed_phone(rng) if rng.random() < 0.4 else digits(rng, rng.choice(PHONES))
 
 
 def strong_phone(rng: Random) -> str:
@@ -202,6 +222,9 @@ def european_address(rng: Random) -> tuple[str, str]:
     city = rng.choice((rng.choice(CITIES), town))
     code = digits(rng, rng.choice(("#####", "#####", "####", "####", "##-###", "### ##")))
     code += rng.choice(("", "", "", " AB", " KX"))
+    if rng.random() < 0.2:  # streets of other kinds
+        name = rng.choice((family(rng), f"{word(rng).title()} {given(rng)} {family(rng)}"))
+        return f"{name}{rng.choice((' ', ', '))}{house}", f"{line}{code} {city}"
     if rng.random() < 0.45:
         kind = rng.choice(GERMANIC)
         name = f"{given(rng)}-{family(rng)}" if kind[0] == "-" else family(rng)

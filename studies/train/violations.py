@@ -163,7 +163,7 @@ def secret_name(rng: Random) -> str:
 def pair(rng: Random, template: str, kind: str) -> Pieces:
     """Fills a pair: kind is secret, placeholder or harmless."""
     if kind == "harmless":
-        name = rng.choice(keys.HARMLESS_NAMES)
+        name = rng.choice(keys.HARMLESS_NAMES if rng.random() < 0.85 else keys.NEAR_NAMES)
         return fill(rng, template, name, [keys.harmless_value(rng, name)])
     value = secret(keys.secret_value(rng)) if kind == "secret" else [keys.placeholder(rng)]
     return fill(rng, template, secret_name(rng), value)
@@ -180,17 +180,37 @@ def block(rng: Random, kind: str) -> Pieces:
     return pieces
 
 
+CONTACT_NAMES = {
+    "email": values.TABLES["email_names"],
+    "phone": values.TABLES["phone_names"],
+    "address": values.TABLES["address_names"],
+}
+
+
+def contact_pair(rng: Random) -> Pieces:
+    """Returns a pair, as of a configuration or a record, with contact data as its value."""
+    kind = rng.choice(("email", "phone", "phone", "address", "address"))
+    value = contact(rng, kind, {"person": people.person(rng)})
+    pieces = fill(rng, rng.choice(FORMS["pairs"]), rng.choice(CONTACT_NAMES[kind]), value)
+    if rng.random() < 0.5:
+        lead = rng.choice(("name: {person}\n", "{person}\n", '{"name": "{person}", ', "{person}, "))
+        pieces = [*fill(rng, lead, "name", []), *pieces]
+    return pieces
+
+
 def violation(rng: Random) -> Pieces:
     """Returns a text that violates a principle."""
     style = rng.random()
-    if style < 0.22:
+    if style < 0.18:
         return block(rng, "secret")
-    if style < 0.4:
+    if style < 0.34:
         template = rng.choice(FORMS["secret"])
         return fill(rng, template, secret_name(rng), secret(keys.secret_value(rng)))
-    if style < 0.45:
+    if style < 0.38:
         head, rest = keys.pem(rng)
         return [Marked(head + rest, CREDENTIALS, len(head) - 1)]
+    if style < 0.6:
+        return contact_pair(rng)
     return fill(rng, rng.choice(FORMS["contact"]), "name", [])
 
 
