@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 
 from tapeout.chip import Chip
-from tapeout.compiler.accesses import Extent, Tile, block_table, extents, spread
+from tapeout.compiler.accesses import Extent, Tile, extents, spread
 from tapeout.compiler.limits import (
     READ_ONLY,
     ROWS_MAX,
@@ -20,7 +20,7 @@ from tapeout.compiler.registers import CommandProcessor, Registers
 from tapeout.compiler.structure import Node, Repeat, located
 from tapeout.compiler.written import Area, Columns, Guards, Written
 from tapeout.errors import CompileError
-from tapeout.isa.fields import Queue, Space
+from tapeout.isa.fields import AluFn, Queue, Space
 from tapeout.isa.instructions import (
     Barrier,
     LoadPages,
@@ -40,7 +40,8 @@ class Footprint:
     """What one core's program touches, as far as `follow` has come.
 
     `tiles` and `turns` are what `Order` needs; `outside` holds which tiles of memory that may
-    change were accessed since the last barrier, whether written, and by which instruction; `peak` is the highest byte used of each memory, plus 1.
+    change were accessed since the last barrier, whether written, and by which instruction; `peak`
+    is the highest byte used of each memory, plus 1.
     """
 
     program: Program
@@ -139,6 +140,7 @@ class Footprint:
         most = numbers.high(rows)
         if most <= 0 or extent.row_bytes == 0:
             return None
+        rows = numbers.positive(rows)  # without a row there is nothing to check
         base = numbers.low(start)
         if base < 0:
             raise CompileError(f"an address must be at least 0, not {base}")
@@ -170,16 +172,17 @@ class Footprint:
         for register in (*named, op.table):
             if numbers.low(self._cp.read(registers, register)) < 0:
                 raise CompileError(f"r{register} must be at least 0")
-        tile = block_table(
-            op,
-            lambda r: numbers.high(self._cp.read(registers, r)),
-            lambda r: numbers.low(self._cp.read(registers, r)),
-        )
+        first, other, start = (self._cp.read(registers, r) for r in (*named, op.table))
+        if isinstance(op, LoadPages):
+            last = numbers.alu(AluFn.MIN, first + op.rows, other) - 1
+        else:
+            last = first + other - 1
+        entry = numbers.alu(AluFn.SHR, last, Value(op.page_log2))
+        high = numbers.high(start + entry * TABLE_ENTRY_BYTES) + TABLE_ENTRY_BYTES
         end = table.address + table.count * TABLE_ENTRY_BYTES
-        if tile.rows > 0 and tile.end > end:
+        if high > end:
             raise CompileError(
-                f"block table entries must end within `{table.name}`, by {end:#x},"
-                f" not {tile.end:#x}"
+                f"block table entries must end within `{table.name}`, by {end:#x}, not {high:#x}"
             )
 
     # -- rules ---------------------------------------------------------------------------------
@@ -231,8 +234,11 @@ class Footprint:
         if area.tile.space is None and self.numbers.from_table(area.start):
             # Rows that tables name: together, the turns of the loop write all of them.
             start = Value(self.numbers.low(area.start))
-            rows = Value((area.tile.end - area.tile.start - area.row_bytes) // area.pitch + 1)
+            rows = Value(
+                (area.tile.end - area.tile.start - area.row_bytes) // max(1, area.pitch) + 1
+            )
             area = replace(area, start=start, rows=rows)
+            guards = frozenset(g for g in guards if not self.numbers.from_table(g))
         for first, last in _runs(columns) if columns is not None else [(0, area.row_bytes)]:
             self.written.write(_columns_of(area, first, last), guards)
 

@@ -135,6 +135,21 @@ class Numbers:
             self._highs[key] = best
         return self._highs[key]
 
+    def positive(self, value: Value) -> Value:
+        """A value, often simpler, that equals `value` wherever that is at least 1."""
+        if len(value.terms) != 1 or value.terms[0][1] < 0 or value.constant > 0:
+            return value
+        number, factor = value.terms[0]
+        u = self.unknowns[number]
+        inner = Value(0, ((number, 1),))
+        if u.kind is Kind.MIN:
+            a, b = (self.positive(arg) for arg in u.args)
+            inner = self._extreme(Kind.MIN, a, b)
+        elif u.kind is Kind.MAX:
+            above = [arg for arg in u.args if self.high(arg) > 0]
+            inner = self.positive(above[0]) if len(above) == 1 else inner
+        return inner * factor + value.constant
+
     def depends_on(self, value: Value, names: frozenset[int]) -> bool:
         """Whether one of these unknowns is in `value`, or in what its unknowns are made of."""
         return any(

@@ -104,7 +104,7 @@ class CommandProcessor:
         surely = self.numbers.low(loop.count) > 0
         for r in loop.changed:
             if r not in loop.before:
-                if not surely:
+                if not surely or r not in after:
                     registers.pop(r, None)
                 elif self.numbers.depends_on(after[r], passing):
                     registers[r] = self.numbers.fresh(*self._range(after[r]))

@@ -6,7 +6,7 @@ provably no more rows than the writers is served.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +88,7 @@ class Written:
             return ~covered
         covered |= self._mapped(area, guards)
         if not covered.all():
-            covered |= self._by_rows(area, guards)
+            covered |= self._by_rows(area, guards) | self._by_parts(area, guards)
         if not covered.all() and self._by_span(area, guards):
             covered[:] = True
         return covered
@@ -106,11 +106,12 @@ class Written:
 
     def _mapped(self, area: Area, guards: Guards) -> Columns:
         tile = area.tile
+        if tile.space is None or area.start.terms:
+            return np.zeros(area.row_bytes, np.bool_)
         covered = np.zeros((tile.rows, area.row_bytes), np.bool_)
-        if tile.space is not None and not area.start.terms:
-            for (space, needed), bytes_ in self._maps.items():
-                if space is tile.space and needed <= guards:
-                    covered |= _rows_of(bytes_, tile, tile.rows)
+        for (space, needed), bytes_ in self._maps.items():
+            if space is tile.space and needed <= guards:
+                covered |= _rows_of(bytes_, tile, tile.rows)
         whole: Columns = np.logical_and.reduce(covered, axis=0)
         return whole
 
@@ -144,6 +145,21 @@ class Written:
             upto = [b for b in here if self._reaches(b.end, rows, ends[0])]
             covered &= _union(upto, area.row_bytes)
             row = ends[0]
+
+    def _by_parts(self, area: Area, guards: Guards) -> Columns:
+        """Columns covered by facts of which one row holds several of the reader's."""
+        covered = np.zeros(area.row_bytes, np.bool_)
+        pitches = {fact.pitch for fact in self._near(area, guards) if fact.pitch > area.pitch}
+        for pitch in pitches if area.pitch else ():
+            count, rest = divmod(pitch, area.pitch)
+            if rest or (rows := area.rows.quotient(count)) is None:
+                continue
+            whole = np.ones(area.row_bytes, np.bool_)
+            for i in range(count):
+                start = area.start + i * area.pitch
+                whole &= self._by_rows(replace(area, start=start, rows=rows, pitch=pitch), guards)
+            covered |= whole
+        return covered
 
     def _bands(self, area: Area, fact: Area) -> Iterator[_Band]:
         """The columns of a fact as a reader sees them, once for each of its rows in a pitch."""
