@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from tapeout.cli import chip, cost, fact, generate, model, program
+from tapeout.cli import chip, cost, fact, generate, model, program, report
 from tapeout.errors import TapeoutError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -13,6 +13,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(program.app, name="program")
 app.add_typer(cost.app, name="cost")
 app.add_typer(fact.app, name="fact")
+app.add_typer(report.app, name="report")
 app.command("generate")(generate.generate)
 
 
