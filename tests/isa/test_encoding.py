@@ -24,10 +24,10 @@ from tapeout.isa.encoding import (
     HEADER,
     HEADER_BITS,
     PAYLOAD_BITS,
-    RESERVED,
     WORD_BYTES,
     fields,
 )
+from tapeout.isa.instructions import RESERVED
 from tapeout.isa.operands import notations
 
 BITS = 8 * WORD_BYTES

@@ -6,7 +6,7 @@ from typing import get_type_hints
 
 from tapeout.errors import EncodingError
 from tapeout.isa.fields import COUNTER_MAX, COUNTERS, Field, Queue
-from tapeout.isa.instructions import OPERATIONS, Instruction, Operation, Take
+from tapeout.isa.instructions import OPERATIONS, RESERVED, Instruction, Operation, Take
 
 WORD_BYTES = 32
 HEADER_BITS = 64
@@ -26,17 +26,6 @@ HEADER: dict[str, int] = {
 """Header field -> width in bits, from the low bit upwards; the rest of the header is zero."""
 
 BY_OPCODE = {cls.opcode: cls for cls in OPERATIONS}
-RESERVED: dict[range, str] = {
-    range(0x08, 0x09): "CALL",
-    range(0x09, 0x0A): "BRANCH",
-    range(0x0A, 0x0B): "VERDICT",
-    range(0x0B, 0x0C): "IRQ",
-    range(0x31, 0x32): "REDUCE",
-    range(0x50, 0x60): "block selection (BSEL)",
-    range(0x60, 0x70): "collectives (NET)",
-    range(0x70, 0x80): "pinned ranges (PIN)",
-}
-"""Opcodes kept for operations to come."""
 
 
 @cache

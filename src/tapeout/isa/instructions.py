@@ -252,8 +252,17 @@ Operation: TypeAlias = (
 )
 OPERATIONS: tuple[type[Operation], ...] = get_args(Operation)
 
-# Opcodes kept for what follows: 0x08 CALL, 0x09 BRANCH, 0x0a VERDICT, 0x0b IRQ, 0x31 REDUCE,
-# 0x50.. block selection (BSEL), 0x60.. collectives (NET), 0x70.. pinned ranges (PIN).
+RESERVED: dict[range, str] = {
+    range(0x08, 0x09): "CALL",
+    range(0x09, 0x0A): "BRANCH",
+    range(0x0A, 0x0B): "VERDICT",
+    range(0x0B, 0x0C): "IRQ",
+    range(0x31, 0x32): "REDUCE",
+    range(0x50, 0x60): "block selection (BSEL)",
+    range(0x60, 0x70): "collectives (NET)",
+    range(0x70, 0x80): "pinned ranges (PIN)",
+}
+"""Opcodes kept for operations to come."""
 
 
 @dataclass(frozen=True, kw_only=True)

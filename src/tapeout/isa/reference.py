@@ -7,9 +7,9 @@ from enum import IntEnum
 
 from tapeout.isa import assembly, operands, program
 from tapeout.isa import instructions as definitions
-from tapeout.isa.encoding import HEADER, HEADER_BITS, RESERVED, WORD_BYTES, fields
+from tapeout.isa.encoding import HEADER, HEADER_BITS, WORD_BYTES, fields
 from tapeout.isa.fields import COUNTER_MAX, COUNTERS, Queue
-from tapeout.isa.instructions import OPERATIONS, Operation
+from tapeout.isa.instructions import OPERATIONS, RESERVED, Operation
 from tapeout.numerics import FORMATS, ScaleMode
 
 HEADER_MEANING = {
