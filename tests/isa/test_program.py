@@ -107,6 +107,15 @@ def test_files_are_written_and_read(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_reader_of_the_old_file_never_sees_the_new_one(tmp_path: Path):
+    path = tmp_path / "small.tapeout"
+    write_program(SMALL, path)
+    with path.open("rb") as old:
+        write_program(dataclasses.replace(SMALL, name="other"), path)
+        assert old.read() == DATA
+    assert read_program(path).name == "other"
+
+
 def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path):
     path = tmp_path / "small.tapeout"
     write_program(SMALL, path)
