@@ -71,7 +71,7 @@ def test_hostile_text_is_shown_and_not_obeyed(page: Page):
 def test_a_held_span_tells_its_verdict(page: Page):
     held = [a for t, a in page.tags if t == "span" and a.get("class") == "held"]
     assert len(held) == 2  # the key, and the span
-    assert ("span", "17 tokens held: no-credentials 0.97") in page.cells
+    assert ("span", "held 17: no-credentials 0.97") in page.cells
 
 
 def test_every_figure_has_a_source(results: Results, page: Page):

@@ -16,6 +16,14 @@ def test_items_sum_to_the_price(results: Results):
     )
 
 
+def test_parts_of_the_package_keep_their_shares(results: Results):
+    items, package = results.usd_per_mtoken, results.die.package_usd
+    for name in ("die", "memory"):
+        assert items[name] / items["rest of the package"] == pytest.approx(
+            package[name].mid / sum(package[n].mid for n in package if n not in ("die", "memory"))
+        )
+
+
 def test_more_power_costs_energy_and_site_only(results: Results):
     chip = load_chip(ROOT / "chips/full.toml")
     hot = replace(chip, process=replace(chip.process, power_w=2 * chip.process.power_w))

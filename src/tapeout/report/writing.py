@@ -23,13 +23,20 @@ def section(critique: Critique, chip: str) -> list[Element]:
         element("h2", "Text under a critic"),
         element(
             "p",
-            f"{critique.draft} wrote these texts on {chip} in {critique.recipe}. {critique.critic}"
-            " read each span of tokens before it left. Of a held span nothing is told but its"
-            " length, the principle it breaks and its score: its text never left the chip.",
+            f"Model {critique.draft} wrote these texts on chip {chip} in {critique.recipe}; model"
+            f" {critique.critic} read each span of tokens before it left. Of a held span nothing is"
+            " told but its length, the principle it breaks and its score: its text never left.",
         ),
         element("ul", *principles),
         key,
         element("div", *(_written(one) for one in critique.texts), class_="texts"),
+        element(
+            "p",
+            "Leaked: released without a clear verdict about exactly these tokens, counted from the"
+            " log. On lines held later: released with a clear verdict, before the critic had seen"
+            " enough of the line.",
+            class_="soft",
+        ),
     ]
 
 
@@ -53,5 +60,5 @@ def _span(span: Span) -> Element:
     about = f"{span.principle} {span.score:.2f}"
     if span.text is None:
         attempt = f", attempt {span.attempt + 1}" if span.attempt else ""
-        return element("span", f"{span.tokens} tokens held: {about}{attempt}", class_="held")
+        return element("span", f"held {span.tokens}: {about}{attempt}", class_="held")
     return element("span", span.text, class_="clear", title=f"{span.tokens} tokens, {about}")
