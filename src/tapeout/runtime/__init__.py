@@ -8,7 +8,7 @@ Out: tokens and text as they come, the log of verdicts, and its audit. A request
 from tapeout.runtime.audit import Audit, audit
 from tapeout.runtime.constitution import Constitution, Principle, load_constitution
 from tapeout.runtime.critic import Critic
-from tapeout.runtime.critique import Finished, Held, Policy, critique
+from tapeout.runtime.critique import CheckedEvent, Finished, Held, Policy, critique
 from tapeout.runtime.device import GREEDY, Choice, Device, Row, Sampling
 from tapeout.runtime.engine import Ended, Request, Token, generate
 from tapeout.runtime.hold import Hold, Released
@@ -27,6 +27,7 @@ from tapeout.runtime.verdict import Verdict
 __all__ = [
     "GREEDY",
     "Audit",
+    "CheckedEvent",
     "Choice",
     "Constitution",
     "Critic",

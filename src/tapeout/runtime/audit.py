@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tapeout.runtime.constitution import Constitution
-from tapeout.runtime.critique import Event, Held
+from tapeout.runtime.critique import CheckedEvent, Held
 from tapeout.runtime.hold import Released
 from tapeout.runtime.verdict import Verdict, digest
 
@@ -24,7 +24,7 @@ class Audit:
     exposed_tokens: int
 
 
-def audit(events: Iterable[Event], constitution: Constitution) -> Audit:
+def audit(events: Iterable[CheckedEvent], constitution: Constitution) -> Audit:
     """Count a request's events, in the order in which they came."""
     cleared: set[tuple[int, int, str]] = set()
     drafted = released = held = leaked = exposed = 0

@@ -68,7 +68,7 @@ class Finished:
     text: str
 
 
-Event: TypeAlias = Verdict | Released | Held | Finished
+CheckedEvent: TypeAlias = Verdict | Released | Held | Finished
 
 
 def critique(
@@ -78,7 +78,7 @@ def critique(
     tokenizer: Tokenizer,
     *,
     policy: Policy = DEFAULT_POLICY,
-) -> Iterator[Event]:
+) -> Iterator[CheckedEvent]:
     """Serve one request, of which nothing leaves before its verdict.
 
     An error of the critic ends the loop with that error; what was not released by then never is.
@@ -153,7 +153,7 @@ class _Draft:
         return self.device.decode([row])[0][0]
 
 
-def _spans(draft: _Draft, hold: Hold, policy: Policy) -> Iterator[Event]:
+def _spans(draft: _Draft, hold: Hold, policy: Policy) -> Iterator[CheckedEvent]:
     attempt = 0
     while True:
         end = draft.span(hold, policy.span_tokens, attempt)
@@ -198,11 +198,7 @@ def _sampling(sampling: Sampling, attempt: int) -> Sampling:
 
 
 def _check(draft: Device, critic: Critic, request: Request) -> None:
-    if draft.build.architecture.head != "lm":
-        raise ConfigError(
-            "the draft must be a language model, not a classifier",
-            where=draft.build.architecture.name,
-        )
+    check_request(request, draft)
     mine = draft.build.architecture.vocab_size
     its = critic.device.build.architecture.vocab_size
     if mine != its:
@@ -210,7 +206,6 @@ def _check(draft: Device, critic: Critic, request: Request) -> None:
             f"draft and critic must have one vocabulary, not {mine} and {its} tokens",
             hint="the critic reads the draft's tokens as they are",
         )
-    check_request(request, draft)
     needed = len(request.prompt) + request.max_tokens
     context = critic.device.build.sizes.context_tokens
     if needed > context:

@@ -1,7 +1,7 @@
 """Generation with continuous batching: requests join and leave a running batch at any step."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -62,16 +62,22 @@ def check_request(request: Request, device: Device) -> None:
     """Refuse what cannot be served.
 
     Raises:
-        ConfigError: if the prompt is empty, a token is not the model's, or no token is asked for.
+        ConfigError: if the model makes no tokens, the prompt is empty or not of the model's
+            vocabulary, or no token is asked for.
         CapacityError: if prompt and answer do not fit the context.
     """
-    vocabulary = device.build.architecture.vocab_size
+    architecture = device.build.architecture
+    if architecture.head != "lm":
+        raise ConfigError(
+            "the model must be a language model, not a classifier", where=architecture.name
+        )
     if not request.prompt:
         raise ConfigError("the prompt must have at least one token", where=request.name)
-    outside = [t for t in request.prompt if not 0 <= t < vocabulary]
+    outside = [t for t in request.prompt if not 0 <= t < architecture.vocab_size]
     if outside:
         raise ConfigError(
-            f"tokens must be in 0..{vocabulary - 1}, not {outside[0]}", where=request.name
+            f"tokens must be in 0..{architecture.vocab_size - 1}, not {outside[0]}",
+            where=request.name,
         )
     if request.max_tokens < 1:
         raise ConfigError(
@@ -87,7 +93,7 @@ def check_request(request: Request, device: Device) -> None:
         )
 
 
-def generate(device: Device, requests: Iterable[Request], tokenizer: Tokenizer) -> Iterator[Event]:
+def generate(device: Device, requests: Iterable[Request], tokenizer: Tokenizer) -> Generator[Event]:
     """Serve requests, first come first served, up to as many at once as the device has sequences.
 
     A step admits who has arrived while there is room (a prefill each), then decodes one token of

@@ -12,8 +12,7 @@ from tapeout.model import Tokenizer, load_architecture, load_model, load_tokeniz
 from tapeout.runtime.audit import Audit, audit
 from tapeout.runtime.constitution import load_constitution
 from tapeout.runtime.critic import Critic
-from tapeout.runtime.critique import DEFAULT_POLICY, Finished, Held, Policy, critique
-from tapeout.runtime.critique import Event as CheckedEvent
+from tapeout.runtime.critique import DEFAULT_POLICY, CheckedEvent, Finished, Held, Policy, critique
 from tapeout.runtime.device import GREEDY, Device, Sampling
 from tapeout.runtime.engine import Ended, Request, Token, check_request, generate
 from tapeout.runtime.hold import Released
