@@ -126,6 +126,29 @@ def test_what_a_loop_orders_is_not_ordered_when_it_may_not_run():
     assert check(*core)
 
 
+def test_what_a_loop_overwrote_is_still_there_when_it_did_not_run():
+    fill = replace(copy_acc(0), fn=MapFn.FILL, b_mode=Broadcast.SCALAR, b=512)
+    core = [
+        at(load(512, INPUT), signal=0),
+        nop(Queue.VU, (0, 1)),
+        at(load(0, INPUT), signal=2),
+        *loop(1, nop(Queue.LD, signal=1), at(fill, (1, 1))),
+        at(fill),
+        nop(Queue.ST, (2, 1)),
+    ]
+    with pytest.raises(CompileError, match="which instruction 2 in LD writes"):
+        check(*core)
+    core[3] = at(Loop(count=2, length=2))
+    assert check(*core)
+
+
+def test_a_reader_that_waits_does_not_wait_for_another():
+    fill = replace(copy_acc(512), fn=MapFn.FILL, b_mode=Broadcast.SCALAR)
+    core = [at(load(0, INPUT), signal=0), at(store(0, OUTPUT), (0, 1)), at(fill)]
+    with pytest.raises(CompileError, match=r"reads L1 within .*, which instruction 0 in LD writes"):
+        check(*core)
+
+
 def test_a_counter_has_one_signaller_and_one_waiter():
     with pytest.raises(CompileError, match="counter 1 must have one signaller, not LD and MU"):
         check(at(load(512, INPUT), signal=1), *STEP[:3], *STEP[3:], JOIN)
