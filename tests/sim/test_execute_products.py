@@ -51,6 +51,10 @@ def matmul(a: Format, b: Format, k_blocks: int, n: int, **rest: int) -> Matmul:
     return Matmul(**(fields | rest))
 
 
+def acc_pitch(n: int) -> int:
+    return (n + 3) // 4 * 16
+
+
 def operand(rng: np.random.Generator, mem: Any, fmt: Format, rows: int, k: int, *, is_a: bool):
     elements, scales = random_rows(rng, fmt, rows, k)
     put(mem.l1, *((A, A_PITCH) if is_a else (B, B_PITCH)), elements)
@@ -66,7 +70,7 @@ def test_matmul_of_every_pair_of_formats(a: Format, b: Format):
     x = operand(rng, mem, a, m, 32 * k_blocks, is_a=True)
     y = operand(rng, mem, b, n, 32 * k_blocks, is_a=False)
     expected = Expected(mem)
-    expected.write(Space.ACC, ACC, 4 * n, bytes_of(product(x, y, None)))
+    expected.write(Space.ACC, ACC, acc_pitch(n), bytes_of(product(x, y, None)))
     expected.check(matmul(a, b, k_blocks, n), {5: m - 1})
 
 
@@ -75,11 +79,11 @@ def test_accumulate_goes_on_from_the_accumulators(name: str):
     fmt, rng = format_named(name), np.random.default_rng(7)
     mem = memories(rng)
     before = rng.normal(size=(3, 5)).astype(np.float32)
-    put(mem.acc, ACC, 20, bytes_of(before))
+    put(mem.acc, ACC, acc_pitch(5), bytes_of(before))
     x = operand(rng, mem, fmt, 3, 96, is_a=True)
     y = operand(rng, mem, fmt, 5, 96, is_a=False)
     expected = Expected(mem)
-    expected.write(Space.ACC, ACC, 20, bytes_of(product(x, y, before)))
+    expected.write(Space.ACC, ACC, acc_pitch(5), bytes_of(product(x, y, before)))
     expected.check(matmul(fmt, fmt, 3, 5, accumulate=1), {5: 2})
 
 
@@ -103,7 +107,7 @@ def test_a_transposed_operand_lies_as_k_rows_and_has_no_scales(b: Format, n: int
     if b.name == "mxint8":  # "all scales one" leaves MXINT8's own unit of 2^-6
         y = [[v / 64 for v in row] for row in y]
     expected = Expected(mem)
-    expected.write(Space.ACC, ACC, 4 * n, bytes_of(product(x, y, None)))
+    expected.write(Space.ACC, ACC, acc_pitch(n), bytes_of(product(x, y, None)))
     expected.check(matmul(a, b, 2, n, transpose=1), {5: 1})
 
 

@@ -1,4 +1,4 @@
-"""`tapeout program`: describe programs."""
+"""`tapeout program`: build, describe, verify and run programs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,15 +6,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-app = typer.Typer(help="Describe programs.", no_args_is_help=True)
+app = typer.Typer(help="Build, describe, verify and run programs.", no_args_is_help=True)
 
 ProgramFile = Annotated[Path, typer.Argument(help="A program file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-@app.callback()
-def group() -> None:
-    """Describe programs."""
 
 
 @app.command()
@@ -52,3 +47,100 @@ def _text(program: object) -> str:
         queues = ", ".join(f"{queue} {count}" for queue, count in counts.items())
         lines.append(f"core {core}: {sum(counts.values())} instructions: {queues}")
     return "\n".join(lines)
+
+
+ModelDirectory = Annotated[Path, typer.Option("--model", help="A Hugging Face directory.")]
+ChipFile = Annotated[Path, typer.Option("--chip", help="A chip file.")]
+
+
+@app.command()
+def build(
+    model: ModelDirectory,
+    chip: ChipFile,
+    format_: Annotated[str, typer.Option("--format", help="Recipe of formats.")] = "mxfp8_e4m3",
+    sequences: Annotated[int, typer.Option(help="Sequences at once.", min=1)] = 8,
+    context: Annotated[int, typer.Option(help="Tokens of a sequence at most.", min=1)] = 512,
+    out: Annotated[Path, typer.Option("-o", help="Folder for the program files.")] = Path("out"),
+    json: Json = False,
+) -> None:
+    """Compile a model for a chip: write prefill.tapeout and decode.tapeout, both verified."""
+    from tapeout.chip import load_chip
+    from tapeout.compiler import build as compile_model
+    from tapeout.compiler import recipe_named, verify
+    from tapeout.isa import write_program
+    from tapeout.model import load_architecture
+
+    target = load_chip(chip)
+    built = compile_model(
+        load_architecture(model, context_tokens=context),
+        recipe_named(format_),
+        target,
+        sequences=sequences,
+        context_tokens=context,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    for program in (built.prefill, built.decode):
+        proof = verify(program, target)
+        path = out / f"{program.name}.tapeout"
+        write_program(program, path)
+        _print_proof(str(path), proof, json)
+
+
+def _print_proof(file: str, proof: object, json: bool) -> None:
+    figures: dict[str, int] = msgspec.to_builtins(proof)
+    if json:
+        print(msgspec.json.encode({"file": file, **figures}).decode())
+        return
+    print(f"{file}: no deadlock, no race, nothing read unwritten, nothing out of bounds")
+    print("  " + ", ".join(f"{name} {value:,}" for name, value in figures.items()))
+
+
+@app.command()
+def check(file: ProgramFile, chip: ChipFile, json: Json = False) -> None:
+    """Prove that a program is free of deadlock, races and reads of what was never written."""
+    from tapeout.chip import load_chip
+    from tapeout.compiler import verify
+    from tapeout.isa import read_program
+
+    _print_proof(str(file), verify(read_program(file), load_chip(chip)), json)
+
+
+@app.command()
+def run(
+    file: ProgramFile,
+    chip: ChipFile,
+    model: ModelDirectory,
+    tokens: Annotated[str, typer.Option(help="Token ids, such as 72,101,108.")],
+    order_seed: Annotated[
+        int | None, typer.Option("--order-seed", help="Run in a random legal order.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a prefill program once; print the likeliest next token after each token, and a digest."""
+    from tapeout.chip import load_chip
+    from tapeout.isa import read_program
+    from tapeout.model import load_model
+    from tapeout.runtime.step import run_step
+
+    ids = _token_ids(tokens)
+    result = run_step(
+        read_program(file), load_chip(chip), load_model(model), ids, order_seed=order_seed
+    )
+    best = [int(i) for i in result.logits.argmax(axis=1)]
+    executed = result.statistics.instructions
+    if json:
+        line = {"next": best, "sha256": result.sha256, "instructions": executed}
+        print(msgspec.json.encode(line).decode())
+    else:
+        print(f"next tokens {best}\nlogits sha256 {result.sha256}\n{executed} instructions")
+
+
+def _token_ids(text: str) -> list[int]:
+    from tapeout.errors import ConfigError
+
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise ConfigError(
+            f"tokens must be whole numbers, not {text!r}", hint="such as 72,101,108"
+        ) from None

@@ -8,5 +8,17 @@ from tapeout.compiler.build import Build, build
 from tapeout.compiler.image import write_image
 from tapeout.compiler.layout import Layout, Sizes
 from tapeout.compiler.recipe import RECIPES, Recipe, recipe_named
+from tapeout.compiler.verify import Proof, verify
 
-__all__ = ["RECIPES", "Build", "Layout", "Recipe", "Sizes", "build", "recipe_named", "write_image"]
+__all__ = [
+    "RECIPES",
+    "Build",
+    "Layout",
+    "Proof",
+    "Recipe",
+    "Sizes",
+    "build",
+    "recipe_named",
+    "verify",
+    "write_image",
+]

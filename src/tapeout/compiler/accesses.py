@@ -262,8 +262,7 @@ def _product(op: Matmul | VectorMatmul) -> Extents:
             reads.append(_scale(op.a_scale, op.m, op.m_reg, op.a_scale_pitch, a_scale_bytes))
         if b_scale_bytes and not op.transpose:
             reads.append(_scale(op.b_scale, op.n, 0, op.b_scale_pitch, b_scale_bytes))
-        row_bytes = op.n * FP32_BYTES
-        out = _local(Space.ACC, op.acc, op.m, op.m_reg, row_bytes, row_bytes)
+        out = _local(Space.ACC, op.acc, op.m, op.m_reg, op.acc_pitch, op.n * FP32_BYTES)
     return [*reads, *([out] if op.accumulate else [])], [out]
 
 

@@ -14,6 +14,10 @@ LARGEST_CHUNK = 256
 """Tokens of a prefill step at most; what fits the core may be less."""
 
 
+NARROWEST_TILE = 64
+"""Columns that a prefill step's products should have at least, for the accumulators they take."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Build:
     """A model compiled for a chip: the memory map and the two programs that share it."""
@@ -59,7 +63,8 @@ def build(
         return _build(
             architecture, recipe, chip, sequences, context_tokens, chunk_tokens, page_tokens
         )
-    chunk = min(LARGEST_CHUNK, context_tokens)
+    narrow = chip.matrix.accumulators // NARROWEST_TILE
+    chunk = max(1, min(LARGEST_CHUNK, context_tokens, narrow))
     while True:
         try:
             return _build(architecture, recipe, chip, sequences, context_tokens, chunk, page_tokens)

@@ -104,6 +104,7 @@ class Footprint:
                 where=f"core {self.core}, instruction {loop.at}: {self._op(loop.at)!r}",
             )
         after = self._walk(loop.body, dict(values.entry), (*counts, count))
+        self.written.sweep(values.turn, count, self._cp.passing(values))
         return self._cp.leave(values, after)
 
     def _step(self, index: int, registers: Registers, guards: Guards) -> None:

@@ -142,7 +142,7 @@ class _Stream:
         return Tile32(
             space=Space.ACC,
             address=bank * FP32_BYTES * self.b.chip.matrix.accumulators,
-            pitch=FP32_BYTES * columns,
+            pitch=align(FP32_BYTES * columns),
         )
 
     def _map(self, fn: MapFn, a: Tile32, b: Tile32, dst: Tile32, columns: int) -> None:
@@ -287,7 +287,8 @@ def _largest_n(
     share = align(-(-work.n // b.chip.cores), work.unit)
     most = min(share, MOST_ROWS // work.unit * work.unit)
     if not b.recipe.wide:
-        most = min(most, b.chip.matrix.accumulators // work.rows // work.unit * work.unit)
+        row = b.chip.matrix.accumulators // work.rows // 4 * 4  # rows start on a granule
+        most = min(most, row // work.unit * work.unit)
     low, high = 0, most // work.unit
     while low < high:  # the largest multiple of `unit` that fits
         middle = (low + high + 1) // 2

@@ -150,6 +150,13 @@ class Numbers:
             inner = self.positive(above[0]) if len(above) == 1 else inner
         return inner * factor + value.constant
 
+    def least_of(self, value: Value) -> list[tuple[Value, Value]]:
+        """Both orders of the pair of which `value` is the lesser; none if it is no such pair."""
+        if len(value.terms) != 1 or value.terms[0][1] != 1 or value.constant:
+            return []
+        u = self.unknowns[value.terms[0][0]]
+        return [(u.args[0], u.args[1]), (u.args[1], u.args[0])] if u.kind is Kind.MIN else []
+
     def depends_on(self, value: Value, names: frozenset[int]) -> bool:
         """Whether one of these unknowns is in `value`, or in what its unknowns are made of."""
         return any(

@@ -100,7 +100,7 @@ class CommandProcessor:
         """The registers after a loop, given them at the end of any turn."""
         registers = dict(after)
         turns = self.numbers.alu(AluFn.MAX, loop.count, ZERO)
-        passing = frozenset({loop.turn, *self.numbers.freshes[loop.mark :]})
+        passing = self.passing(loop)
         surely = self.numbers.low(loop.count) > 0
         for r in loop.changed:
             if r not in loop.before:
@@ -113,6 +113,10 @@ class CommandProcessor:
             elif not surely or self.numbers.depends_on(after[r], passing):
                 registers[r] = self.numbers.fresh(*self._hull(after[r], loop.before[r]))
         return registers
+
+    def passing(self, loop: LoopValues) -> frozenset[int]:
+        """The unknowns that differ from turn to turn of a loop that has just been followed."""
+        return frozenset({loop.turn, *self.numbers.freshes[loop.mark :]})
 
     def _cell(self, address: Value) -> Value:
         low, high = self._range(address)

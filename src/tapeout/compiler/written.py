@@ -81,6 +81,34 @@ class Written:
                 return
         self._facts.setdefault((tile.space, area.pitch), {})[_Fact(area, guards)] = None
 
+    def sweep(self, turn: int, count: Value, passing: frozenset[int]) -> None:
+        """Take note of what all turns of a loop have written together.
+
+        A tile that moves by its own rows from turn to turn covers them all: k rows in each of
+        `count` turns, or, where turn t has min(k, x - k t), the first min(k count, x). Nothing
+        else about it may depend on `passing`, the unknowns that differ from turn to turn.
+        """
+        for (space, pitch), facts in self._facts.items():
+            for fact in list(facts) if pitch else ():
+                moved = dict(fact.area.start.terms).get(turn, 0)
+                k, rest = divmod(moved, pitch)
+                rows = self._swept(fact.area.rows, turn, k, count) if k > 0 and not rest else None
+                if rows is None or self.numbers.depends_on(rows, passing):
+                    continue
+                start = fact.area.start - Value(0, ((turn, moved),))
+                if not self.numbers.depends_on(start, passing):
+                    area = replace(fact.area, start=start, rows=rows)
+                    facts[_Fact(area, fact.guards - {count})] = None
+
+    def _swept(self, rows: Value, turn: int, k: int, count: Value) -> Value | None:
+        if rows == Value(k):
+            return count * k
+        for a, b in self.numbers.least_of(rows):
+            rest = b + Value(0, ((turn, k),))
+            if a == Value(k):
+                return self.numbers.alu(AluFn.MIN, count * k, rest)
+        return None
+
     def columns(self, area: Area, guards: Guards) -> Columns:
         """Which columns of a reader's rows are written, in loops with these counts."""
         covered = np.zeros(area.row_bytes, np.bool_)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeAlias, get_args
 
 from tapeout.isa.fields import (
+    GRANULE_BYTES,
     AccAddress,
     AluFn,
     Field,
@@ -204,7 +205,7 @@ class Matmul:
     """acc[m, n] (+)= sum over k of a[m, k] * b[n, k], blocks of 32 in ascending k.
 
     Value: `tapeout.numerics.matmul`. With `transpose`, b lies in L1 as [k, n] and has no scales.
-    acc is FP32, row-major with pitch n.
+    acc is FP32, row-major, its rows `acc_pitch` bytes apart.
     """
 
     opcode: ClassVar[int] = 0x30
@@ -226,6 +227,11 @@ class Matmul:
     k_blocks: Annotated[int, Field(bits=11)]
     accumulate: Flag
     transpose: Flag
+
+    @property
+    def acc_pitch(self) -> int:
+        """Bytes from row to row of the result: n FP32 numbers, each row on a granule."""
+        return -(-4 * self.n // GRANULE_BYTES) * GRANULE_BYTES
 
 
 Operation: TypeAlias = (

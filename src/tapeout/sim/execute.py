@@ -183,7 +183,7 @@ def _matmul(op: Matmul, m: int, mem: Memories) -> None:
         b = _transposed(mem, b_format, k, op.n, op.b, op.b_pitch)
     else:
         b = _operand(mem, b_format, op.n, k, (op.b, op.b_pitch, op.b_scale, op.b_scale_pitch))
-    acc: F32 = numbers(mem.acc, op.acc, m, 4 * op.n, op.n)
+    acc: F32 = numbers(mem.acc, op.acc, m, op.acc_pitch, op.n)
     acc[:] = numerics.matmul(a, b, acc if op.accumulate else None)
 
 
