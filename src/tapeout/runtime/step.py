@@ -52,7 +52,7 @@ def run_step(
     count = len(tokens)
     _write(machine, _region(program, "tokens"), np.array(tokens))
     _write(machine, _region(program, "positions"), np.arange(count))
-    _write(machine, _region(program, "table numbers"), np.zeros(1))
+    _write(machine, _region(program, "table numbers"), np.zeros(1, np.int64))
     pages = next(table.high + 1 for table in program.tables if table.name == "tables")
     _write(machine, _region(program, "tables"), np.arange(pages))
     scalars = {"rows": count, "outputs": count, "samples": 0}
