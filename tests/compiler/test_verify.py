@@ -263,6 +263,30 @@ def test_a_loop_that_fills_rows_serves_a_loop_that_reads_them():
         check(*count, *turns(write), *turns(more))
 
 
+@pytest.mark.parametrize("shift", [False, True])
+def test_turns_write_a_whole_together_if_they_leave_no_gap(shift: bool):
+    """Two rows per turn; with `shift`, every other turn writes them a row further on."""
+    write = [
+        alu(AluFn.MUL, 6, 4, imm=64),
+        *([alu(AluFn.MUL, 7, 5, imm=32), alu(AluFn.ADD, 6, 6, 7)] if shift else []),
+        at(load(0, INPUT, 2), signal=0),
+        at(store(0, WORK, 2, dst_reg=6), (0, 1), signal=1),
+        nop(Queue.LD, (1, 1)),
+        alu(AluFn.SUB, 5, 8, 5),
+        alu(AluFn.MIN, 5, 5, 8),
+        alu(AluFn.MAX, 5, 5),
+        alu(AluFn.ADD, 4, 4, imm=1),
+    ]
+    turns = [set_(4, 0), set_(5, 0), set_(8, 1), *loop(1, *write)]
+    whole = [alu(AluFn.MUL, 9, 1, imm=2), alu(AluFn.SUB, 9, 9, 8), alu(AluFn.MAX, 9, 9)]
+    core = [*turns, *whole, at(load(512, WORK + 32, 0, 9))]
+    if shift:
+        with pytest.raises(CompileError, match="must be written before it is read"):
+            check(*core)
+    else:
+        assert check(*core)
+
+
 def test_accesses_stay_in_their_memories():
     l1 = SMALL.core.l1_bytes
     with pytest.raises(CompileError, match=f"within the {l1} bytes of L1, not at {l1 + 32}"):

@@ -88,7 +88,7 @@ class Written:
         `count` turns, or, where turn t has min(k, x - k t), the first min(k count, x). Nothing
         else about it may depend on `passing`, the unknowns that differ from turn to turn.
         """
-        for (space, pitch), facts in self._facts.items():
+        for (_, pitch), facts in self._facts.items():
             for fact in list(facts) if pitch else ():
                 moved = dict(fact.area.start.terms).get(turn, 0)
                 k, rest = divmod(moved, pitch)
