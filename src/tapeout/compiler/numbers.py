@@ -35,6 +35,8 @@ class Value:
         return Value(self.constant + other.constant, terms)
 
     def __sub__(self, other: "Value | int") -> "Value":
+        if isinstance(other, int):
+            return Value(self.constant - other, self.terms)
         return self + other * -1
 
     def __mul__(self, factor: int) -> "Value":
@@ -120,7 +122,7 @@ class Numbers:
 
     def low(self, value: Value) -> int:
         """The greatest proven lower bound."""
-        return -self.high(value * -1)
+        return -self.high(value * -1) if value.terms else value.constant
 
     def high(self, value: Value, depth: int = SEARCH_DEPTH) -> int:
         """The least proven upper bound."""

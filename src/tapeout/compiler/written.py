@@ -164,13 +164,14 @@ class Written:
         row, rows = 0, area.rows
         while True:
             here = [b for b in bands if b.skip + row >= 0]
-            done = [b for b in here if self._reaches(b.end, rows, None)]
+            done = [b for b in here if self._reaches(b.end, rows)]
             union = _union(done, area.row_bytes)
             ends = sorted({e for b in here if (e := self.numbers.high(b.end)) > row})
             ends = [e for e in ends if e < area.tile.rows]
             if (union >= covered).all() or not ends:
                 return covered & union
-            upto = [b for b in here if self._reaches(b.end, rows, ends[0])]
+            least = self.numbers.alu(AluFn.MIN, rows, Value(ends[0]))
+            upto = [b for b in here if self._reaches(b.end, least)]
             covered &= _union(upto, area.row_bytes)
             row = ends[0]
 
@@ -212,10 +213,8 @@ class Written:
             if column + area.row_bytes > pitch:
                 yield _Band(pitch - column, pitch - column + fact.row_bytes, skip + 1, end - 1)
 
-    def _reaches(self, end: Value, rows: Value, limit: int | None) -> bool:
-        """Whether end >= rows, or at least the lesser of rows and limit, is proven."""
-        if limit is not None:
-            rows = self.numbers.alu(AluFn.MIN, rows, Value(limit))
+    def _reaches(self, end: Value, rows: Value) -> bool:
+        """Whether end >= rows is proven."""
         return self.numbers.low(end - rows) >= 0
 
     def _by_span(self, area: Area, guards: Guards) -> bool:
@@ -232,13 +231,16 @@ class Written:
         at = 0
         while True:
             here = [end for skip, end in spans if skip + at >= 0]
-            if any(self._reaches(end, length, None) for end in here):
+            if any(self._reaches(end, length) for end in here):
                 return True
-            ends = [e for end in here if (e := self.numbers.high(end)) > at]
-            ends = [e for e in ends if any(self._reaches(end, length, e) for end in here)]
-            if not ends:
+            ends = sorted({e for end in here if (e := self.numbers.high(end)) > at}, reverse=True)
+            for e in ends:
+                least = self.numbers.alu(AluFn.MIN, length, Value(e))
+                if any(self._reaches(end, least) for end in here):
+                    at = e
+                    break
+            else:
                 return False
-            at = max(ends)
 
 
 def _rows_of(bytes_: Columns, tile: Tile, rows: int) -> Columns:
