@@ -32,6 +32,7 @@ from tapeout.report import (
 )
 from tapeout.report.markup import printable
 from tapeout.runtime import (
+    CheckedEvent,
     Critic,
     Device,
     Finished,
@@ -45,7 +46,6 @@ from tapeout.runtime import (
     load_constitution,
     open_device,
 )
-from tapeout.runtime.critique import Event
 from tapeout.runtime.quality import quality, windows_of
 from tapeout.units import si
 
@@ -106,7 +106,7 @@ def text(draft: Device, critic: Critic, name: str, prompt: str) -> Written:
         stop_ids=draft.build.architecture.eos_ids,
     )
     start_s = time.perf_counter()
-    events: list[Event] = []
+    events: list[CheckedEvent] = []
     spans: list[Span] = []
     for event in critique(draft, critic, request, tokenizer):
         events.append(event)
@@ -128,7 +128,7 @@ def text(draft: Device, critic: Critic, name: str, prompt: str) -> Written:
     return Written(name=name, prompt=prompt, spans=tuple(spans), audit=counts, reason=last.reason)
 
 
-def judged(events: list[Event]) -> Iterator[Span]:
+def judged(events: list[CheckedEvent]) -> Iterator[Span]:
     """The span that the last event released or held, with the verdict before it."""
     match events[-1]:
         case Released() as out:
