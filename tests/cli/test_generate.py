@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from tapeout.cli import app
+from tapeout.cli.generate import printable
 from tapeout.errors import TapeoutError
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,13 @@ def test_held_text_is_shown_nowhere(tmp_path: Path):
     assert "0 tokens released, " in run.stderr
     assert " 0 leaked" in run.stderr
     assert "withheld" in run.stderr
+
+
+def test_a_model_cannot_steer_a_terminal():
+    text = "a\tb\n\x1b[2J\x9b\u202eé"
+    assert printable(text, encoding="utf-8", terminal=False) == text
+    assert printable(text, encoding="utf-8", terminal=True) == "a\tb\n\ufffd[2J\ufffd\ufffdé"
+    assert printable("é", encoding="ascii", terminal=False) == "?"
 
 
 def test_order_seed_and_chip_change_no_token():

@@ -46,7 +46,8 @@ def test_verdicts_are_recorded_and_known(critic: OpenCritic):
     one, other = critic(0.5), critic(0.5)
     for c in (one, other):
         c.start(PROMPT)
-    verdict = one.judge(4, (1,))
+    verdict, its = one.judge(4, (1,)), other.judge(4, (1,))
+    assert verdict.scores == its.scores
     assert one.verdicts == [verdict]
     assert one.made(verdict)
     assert not other.made(verdict)

@@ -211,6 +211,23 @@ def test_a_wrong_verdict_releases_nothing(draft: Device, judge: Device):
     assert tokens_of(events) == []
 
 
+class Fussy(Critic):
+    """Holds the first draft of every span, whatever it is."""
+
+    def judge(self, first_position: int, tokens: Sequence[int]) -> Verdict:
+        first = all(v.first_position != first_position for v in self.verdicts)
+        verdict = super().judge(first_position, tokens)
+        self.verdicts[-1] = replace(verdict, scores=((float(first),),) * len(tokens))
+        return self.verdicts[-1]
+
+
+def test_each_span_has_all_attempts(draft: Device, judge: Device):
+    events = log_of(draft, Fussy(judge, rules(0.5)), attempts=2)
+    assert events[-1] == Finished(reason="length", text="")
+    assert len(tokens_of(events)) == REQUEST.max_tokens
+    assert {e.attempt for e in events if isinstance(e, Held)} == {0}
+
+
 def test_a_span_ends_with_its_line(draft: Device, critic: OpenCritic):
     class Lines(Letters):
         def decode(self, ids: Sequence[int]) -> str:

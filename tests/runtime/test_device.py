@@ -106,29 +106,25 @@ def test_any_history_of_the_pool_gives_the_same_bits(
     used: Device, expected: F32, data: st.DataObject
 ):
     """Open, read, truncate, close in any order; pages are shared by none and lost by none."""
-    device = used
     open_: list[int] = []
-    for _ in range(data.draw(st.integers(1, 12))):
-        action = data.draw(st.sampled_from(["open", "read", "read", "step", "truncate", "close"]))
-        if action == "open" and device.free_sequences:
-            open_.append(device.open())
-        elif open_:
-            _act(device, action, data.draw(st.sampled_from(open_)), open_, data, expected)
-        held = sum(-(-device.length(s) // 16) for s in open_)
-        assert device.free_pages == device.build.sizes.pages - held
-    for sequence in open_:
-        device.close(sequence)
-    assert device.free_sequences == 3
+    try:
+        for _ in range(data.draw(st.integers(1, 12))):
+            _act(used, open_, data, expected)
+            held = sum(-(-used.length(s) // 16) for s in open_)
+            assert used.free_pages == used.build.sizes.pages - held
+    finally:  # hypothesis may leave in the middle
+        for sequence in open_:
+            used.close(sequence)
+    assert used.free_sequences == 3
 
 
-def _act(
-    device: Device,
-    action: str,
-    sequence: int,
-    open_: list[int],
-    data: st.DataObject,
-    expected: F32,
-) -> None:
+def _act(device: Device, open_: list[int], data: st.DataObject, expected: F32) -> None:
+    actions = ["read", "read", "step", "truncate", "close"] if open_ else []
+    action = data.draw(st.sampled_from(actions + ["open"] * (device.free_sequences > 0)))
+    if action == "open":
+        open_.append(device.open())
+        return
+    sequence = data.draw(st.sampled_from(open_))
     at = device.length(sequence)
     if action == "truncate":
         device.truncate(sequence, data.draw(st.integers(0, at)))
@@ -188,6 +184,19 @@ def test_wrong_calls_are_bugs(opened: OpenDevice):
 def test_sampling_is_checked(options: dict[str, Any], message: str):
     with pytest.raises(TapeoutError, match=message):
         Sampling(**options)
+
+
+def test_each_step_has_an_order_of_its_own(opened: OpenDevice, monkeypatch: pytest.MonkeyPatch):
+    for order_seed, wanted in ((None, [None, None]), (7, [7, 8])):
+        device = opened("mistral-window", order_seed=order_seed, chunk_tokens=4)
+        seeds: list[int | None] = []
+
+        def run(*_: object, seed: int | None, into: list[int | None] = seeds) -> None:
+            into.append(seed)
+
+        monkeypatch.setattr(device.machine, "run", run)
+        device.prefill(device.open(), [1] * 8)
+        assert seeds == wanted
 
 
 def test_order_seed_changes_nothing(opened: OpenDevice):

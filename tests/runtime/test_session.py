@@ -24,7 +24,9 @@ CRITIC = ROOT / "models/critic"
 
 def test_a_checked_job_and_an_unchecked_one():
     seen: list[Event] = []
-    plain = run(JOB, open_session(JOB), seen.append)
+    session = open_session(JOB)
+    assert session.request.stop_ids == session.draft.build.architecture.eos_ids == (0,)
+    plain = run(JOB, session, seen.append)
     assert (plain.reason, len(plain.tokens), plain.audit) == ("length", 12, None)
     assert bytes(plain.tokens).decode() == plain.text == "".join(text_of(e) for e in seen)
     soft = replace(JOB, critic=CRITIC)

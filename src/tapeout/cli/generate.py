@@ -74,7 +74,7 @@ def generate(
     if output:
         _write(output, msgspec.json.encode(result) + b"\n")
     if json:
-        print(msgspec.json.encode(result).decode())
+        _out(msgspec.json.encode(result).decode() + "\n")
     else:
         _say(_summary(result, elapsed_s))
 
@@ -87,7 +87,7 @@ def _show(event: "Event") -> None:
     """Released text to standard output at once; notes of what was held to standard error."""
     from tapeout.runtime import Held, text_of
 
-    print(_printable(text_of(event)), end="", flush=True)
+    _out(text_of(event))
     if isinstance(event, Held):
         _say(
             f"[held: {event.principle} {event.score:.2f}, {event.tokens} tokens,"
@@ -95,13 +95,16 @@ def _show(event: "Event") -> None:
         )
 
 
-def _printable(text: str) -> str:
-    """On a terminal no control characters: a model must not steer it."""
-    if not sys.stdout.isatty():
-        return text.encode(sys.stdout.encoding or "utf-8", "replace").decode(
-            sys.stdout.encoding or "utf-8"
-        )
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+def printable(text: str, *, encoding: str, terminal: bool) -> str:
+    """What can be shown; on a terminal no control characters: a model must not steer it."""
+    if terminal:
+        text = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def _out(text: str) -> None:
+    shown = printable(text, encoding=sys.stdout.encoding, terminal=sys.stdout.isatty())
+    print(shown, end="", flush=True)
 
 
 def _say(line: str) -> None:
