@@ -32,7 +32,7 @@ def load(path: Path, cls: type[T]) -> T:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """"; did you mean `rows`?" or nothing: the end of a message about an unknown `word`."""
+    """The end of a message about an unknown `word`: "; did you mean `rows`?", or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean `{near[0]}`?" if near else ""
 
