@@ -111,7 +111,7 @@ def test_a_held_span_is_drafted_again(draft: Device, critic: OpenCritic, thresho
     seed=st.integers(0, 2**64 - 1),
     temperature=st.sampled_from([0, 0.7, 3]),
 )
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_nothing_leaves_before_its_verdict(
     draft: Device,
     judge: Device,

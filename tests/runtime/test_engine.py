@@ -173,6 +173,11 @@ def test_what_cannot_be_served_is_refused_before_anything_runs(
     assert device.steps == 0
 
 
+def test_each_request_has_its_name(opened: OpenDevice):
+    with pytest.raises(ConfigError, match="a name of its own, not `r3` twice"):
+        list(generate(opened("qwen2-bias"), [*REQUESTS, REQUESTS[3]], Letters()))
+
+
 def test_a_request_may_fill_the_context(opened: OpenDevice):
     request = Request(name="full", prompt=(1,) * 60, max_tokens=4)
     assert len(tokens_of(opened("qwen2-bias"), [request])["full"]) == 4

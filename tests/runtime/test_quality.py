@@ -7,7 +7,8 @@ from tapeout.chip import load_chip
 from tapeout.compiler import recipe_named
 from tapeout.errors import CapacityError, ConfigError
 from tapeout.model import load_model, load_tokenizer
-from tapeout.runtime.quality import Window, quality, quality_lines, surprise_bits, windows_of
+from tapeout.runtime import Window, quality, quality_lines, windows_of
+from tapeout.runtime.quality import surprise_bits
 
 from .conftest import ROOT, Letters
 

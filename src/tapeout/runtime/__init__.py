@@ -1,7 +1,7 @@
 """The runtime: models on the simulated chip, from a prompt to text that a critic has cleared.
 
 In:  checkpoints, a chip, a prompt and sampling; a critic's checkpoint and a constitution.
-Out: tokens and text as they come, the log of verdicts, and its audit. A request's tokens never
+Out: tokens and text as they come, the log of verdicts and its audit; bits per byte. A request's tokens never
      depend on the batch, the chunks, the chip or the order in which the machine runs.
 """
 
@@ -12,6 +12,14 @@ from tapeout.runtime.critique import CheckedEvent, Finished, Held, Policy, criti
 from tapeout.runtime.device import GREEDY, Choice, Device, Row, Sampling
 from tapeout.runtime.engine import Ended, Request, Token, generate
 from tapeout.runtime.hold import Hold, Released
+from tapeout.runtime.quality import (
+    Quality,
+    Window,
+    bits_per_byte,
+    quality,
+    quality_lines,
+    windows_of,
+)
 from tapeout.runtime.session import (
     Event,
     Job,
@@ -40,6 +48,7 @@ __all__ = [
     "Job",
     "Policy",
     "Principle",
+    "Quality",
     "Released",
     "Request",
     "Result",
@@ -48,12 +57,17 @@ __all__ = [
     "Session",
     "Token",
     "Verdict",
+    "Window",
     "audit",
+    "bits_per_byte",
     "critique",
     "generate",
     "load_constitution",
     "open_device",
     "open_session",
+    "quality",
+    "quality_lines",
     "run",
     "text_of",
+    "windows_of",
 ]

@@ -100,9 +100,11 @@ def generate(device: Device, requests: Iterable[Request], tokenizer: Tokenizer) 
     every running request.
 
     Raises:
-        CapacityError, ConfigError: as `check_request`, before anything runs.
+        CapacityError, ConfigError: as `check_request`, or two requests have one name; before
+            anything runs.
     """
     waiting = deque(sorted(requests, key=lambda r: r.arrives_step))
+    _check_names(waiting)
     for request in waiting:
         check_request(request, device)
     running: list[_Running] = []
@@ -121,6 +123,13 @@ def generate(device: Device, requests: Iterable[Request], tokenizer: Tokenizer) 
     finally:
         for one in running:
             device.close(one.sequence)
+
+
+def _check_names(requests: Iterable[Request]) -> None:
+    names = [request.name for request in requests]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"each request must have a name of its own, not `{twice}` twice")
 
 
 def _admit(device: Device, request: Request, tokenizer: Tokenizer) -> _Running:
