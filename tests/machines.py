@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from tapeout.chip import Chip, load_chip
 from tapeout.isa import End, Instruction, Operation, Program, Queue, Scalar, Take
 
@@ -17,6 +19,29 @@ def chip_named(name: str) -> Chip:
 def chip_with_cores(cores: int) -> Chip:
     """A small chip with so many cores."""
     return replace(chip_named("nano"), cores=cores)
+
+
+@st.composite
+def chips(draw: st.DrawFn) -> Chip:
+    """A chip of any legal shape; many are too small for a model."""
+    rows, columns = 1 << draw(st.integers(0, 4)), 1 << draw(st.integers(0, 4))
+    base = chip_named("nano")
+    accumulators = rows * columns * draw(st.integers(1, 4096 // (rows * columns)))
+    banks = 1 << draw(st.integers(0, 4))
+    l1_bytes = 64 * banks * draw(st.integers(16 * 1024 // (64 * banks), 131072 // (64 * banks)))
+    return replace(
+        base,
+        name="random",
+        cores=draw(st.integers(1, 5)),
+        matrix=replace(base.matrix, rows=rows, columns=columns, accumulators=accumulators),
+        core=replace(
+            base.core,
+            l1_banks=banks,
+            l1_bytes=l1_bytes,
+            scale_bytes=64 * draw(st.integers(32, 512)),
+            queue_depth=draw(st.integers(2, 64)),
+        ),
+    )
 
 
 def send(op: Operation, *waits: Take, signal: int = -1, queue: Queue | None = None) -> Instruction:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agree.driver import Driver, checkpoint, shipped
-from machines import chip_named
+from machines import chip_named, chips
 from tapeout.chip import Chip
 from tapeout.compiler import RECIPES, Build, build
 from tapeout.errors import CapacityError
@@ -155,29 +155,6 @@ def test_programs_from_files(model_name: str, recipe: str, tmp_path: Path):
     driver = Driver(model, after)
     rows = [driver.prefill(0, ids[:-1], chunk=32), driver.decode([(0, ids[-1], CONTEXT - 1)])]
     assert_same(np.concatenate(rows), wanted(model_name, recipe))
-
-
-@st.composite
-def chips(draw: st.DrawFn) -> Chip:
-    """A chip of any legal shape; many are too small for a model."""
-    rows, columns = 1 << draw(st.integers(0, 4)), 1 << draw(st.integers(0, 4))
-    base = chip_named("nano")
-    accumulators = rows * columns * draw(st.integers(1, 4096 // (rows * columns)))
-    banks = 1 << draw(st.integers(0, 4))
-    l1_bytes = 64 * banks * draw(st.integers(16 * 1024 // (64 * banks), 131072 // (64 * banks)))
-    return replace(
-        base,
-        name="random",
-        cores=draw(st.integers(1, 5)),
-        matrix=replace(base.matrix, rows=rows, columns=columns, accumulators=accumulators),
-        core=replace(
-            base.core,
-            l1_banks=banks,
-            l1_bytes=l1_bytes,
-            scale_bytes=64 * draw(st.integers(32, 512)),
-            queue_depth=draw(st.integers(2, 64)),
-        ),
-    )
 
 
 @given(chip=chips(), case=st.sampled_from(CASES), chunk=st.integers(1, 20), data=st.data())

@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 from agree.driver import CHECKPOINTS, checkpoint, shipped
-from machines import chip_named
+from machines import chip_named, chips
+from tapeout.chip import Chip
 from tapeout.compiler import RECIPES, Build, build, verify
+from tapeout.errors import CapacityError
 
 
 def assert_proved(programs: Build) -> None:
@@ -37,3 +41,16 @@ def test_every_architecture(directory: Path):
 def test_the_shipped_draft_on_every_chip(chip: str):
     a = shipped("draft").architecture
     assert_proved(build(a, RECIPES["int4_kv4"], chip_named(chip), sequences=8, context_tokens=256))
+
+
+@given(chip=chips(), recipe=st.sampled_from(list(RECIPES)), chunk=st.integers(1, 40))
+@settings(max_examples=25)
+def test_random_chips(chip: Chip, recipe: str, chunk: int):
+    a = checkpoint("mistral-window")[0].architecture
+    try:
+        built = build(a, RECIPES[recipe], chip, sequences=3, context_tokens=60, chunk_tokens=chunk)
+    except CapacityError:
+        event("does not fit")
+        return
+    event("fits")
+    assert_proved(built)

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from agree.driver import CHECKPOINTS, checkpoint
 from compiler.one_layer import architecture
-from machines import chip_named
+from machines import ROOT, chip_named
 from tapeout.compiler import RECIPES, Sizes
 from tapeout.compiler.layout import ALIGN_BYTES, EMBEDDING_ROWS, Layout, lay_out, scale_pitch
 from tapeout.errors import CapacityError, ConfigError
 from tapeout.isa import GRANULE_BYTES
-from tapeout.model import EMBEDDING, tensor_shapes
+from tapeout.model import EMBEDDING, load_architecture, tensor_shapes
 from tapeout.numerics import format_named
 
 MID = chip_named("mid")
@@ -122,6 +122,14 @@ def test_a_model_that_does_not_fit_says_what_is_needed():
     assert error.value.problem.startswith("weights of ")
     assert "must fit the 268435456 bytes of nano's memory; " in error.value.problem
     assert "less than 100 sequences of 131072 tokens" in error.value.hint
+
+
+def test_a_page_that_no_instruction_can_name_is_refused():
+    a = load_architecture(ROOT / "models" / "llama-3.1-70b")
+    sizes = Sizes(rows=1, sequences=1, context_tokens=128, page_tokens=128)
+    with pytest.raises(CapacityError, match="a page of 128 tokens must have at most 16777215"):
+        lay_out(a, RECIPES["mxfp8_e4m3"], sizes, chip_named("full"))
+    lay_out(a, RECIPES["mxfp8_e4m3"], replace(sizes, page_tokens=64), chip_named("full"))
 
 
 @pytest.mark.parametrize(

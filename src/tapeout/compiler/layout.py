@@ -12,6 +12,9 @@ from tapeout.numerics import Format, format_named
 from tapeout.numerics.formats import padded
 
 ALIGN_BYTES = 64
+PAGE_BYTES_MAX = (1 << 24) - 1
+"""What an instruction's pitch field holds."""
+
 PAGE_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128)
 FP32_BYTES = 4
 SCALAR_CONSTANTS = ("zero", "minus_infinity")
@@ -208,6 +211,12 @@ def lay_out(architecture: Architecture, recipe: Recipe, sizes: Sizes, chip: Chip
         layers=a.layers,
         kv_heads=a.kv_heads,
     )
+    if page.page_bytes > PAGE_BYTES_MAX:
+        raise CapacityError(
+            f"a page of {sizes.page_tokens} tokens must have at most {PAGE_BYTES_MAX} bytes,"
+            f" not {page.page_bytes}",
+            hint="ask for fewer tokens in a page",
+        )
     layout = Layout(
         regions=(),
         placements=placements,
