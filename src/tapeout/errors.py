@@ -44,3 +44,7 @@ class CapacityError(TapeoutError):
 
 class TrapError(TapeoutError):
     """The machine stopped: a program did what the instruction set forbids."""
+
+
+class ToolMissingError(TapeoutError):
+    """A program or package that a command needs is not installed."""

@@ -1,0 +1,310 @@
+"""Blocks of 32 elements of any format in the one form that the dot-product unit multiplies.
+
+An element is `significand * 2^shift * 2^unit`, all sizes derived from the formats' facts. The
+decoders sit at the edges of the matrix unit: one per row and one per column, not one per product.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from tapeout.numerics import BLOCK, Format
+from tapeout.numerics.codes import E8M0_NAN, LAYOUTS
+
+from .component import Component
+
+FORMAT_BITS = 4
+CODE_BITS = 8
+SCALE_BITS = 16
+HALVES = 2  # scales of a block: NVFP4 has one for each 16 elements
+E8M0_BIAS = 127
+BF16_FRACTION = 7
+BF16_UNIT = -127 - BF16_FRACTION  # exponent of the last place is field + this, field >= 1
+
+CODES = data.StructLayout(
+    {
+        "codes": data.ArrayLayout(CODE_BITS, BLOCK),
+        "scales": data.ArrayLayout(SCALE_BITS, HALVES),
+        "format": FORMAT_BITS,
+    }
+)
+"""A block as it is stored, a byte for each element; a format with one scale uses the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElementFacts:
+    """Sizes of a decoded element: value = significand * 2^shift * 2^unit."""
+
+    significand_bits: int
+    """With its sign bit."""
+    max_shift: int
+    unit: int
+    max_magnitude: int
+    """Largest finite magnitude in units of 2^unit."""
+    infinities: bool
+    nans: bool
+
+
+def element_facts(element: str) -> ElementFacts:
+    """Facts of an element of at most 8 bits, from its layout."""
+    layout = LAYOUTS[element]
+    if layout.mantissa_bits < 0:
+        return ElementFacts(
+            significand_bits=layout.bits,
+            max_shift=0,
+            unit=0,
+            max_magnitude=1 << (layout.bits - 1),
+            infinities=False,
+            nans=False,
+        )
+    top = layout.max_code >> layout.mantissa_bits
+    fraction = layout.max_code & ((1 << layout.mantissa_bits) - 1)
+    largest_field = (1 << (layout.bits - 1 - layout.mantissa_bits)) - 1
+    return ElementFacts(
+        significand_bits=layout.mantissa_bits + 2,
+        max_shift=largest_field - 1,
+        unit=layout.min_exponent - layout.mantissa_bits,
+        max_magnitude=((1 << layout.mantissa_bits) + fraction) << (top - 1),
+        infinities=layout.nan_code > layout.max_code + 1,
+        nans=layout.nan_code > 0,
+    )
+
+
+def scale_magnitude(scale: str) -> int:
+    """Largest significand of a scale times its own shift; 1 for powers of two."""
+    if scale == "bf16":
+        return (1 << (BF16_FRACTION + 1)) - 1
+    return element_facts("e4m3").max_magnitude if scale == "e4m3" else 1
+
+
+def unit_exponent(fmt: Format) -> int:
+    """Exponent of the value of a block whose significands, shifts and scale field count as 1."""
+    unit = element_facts(fmt.element).unit + fmt.unit_exponent
+    offsets = {"none": 0, "e8m0": -E8M0_BIAS, "bf16": BF16_UNIT, "e4m3": element_facts("e4m3").unit}
+    return unit + offsets[fmt.scale]
+
+
+class OperandLayout(data.StructLayout):
+    """A decoded block, just wide enough for some formats.
+
+    lanes: {significand, shift, infinite}; halves: the significand, shift and sign of the scale of
+    each 16 elements; exponent: a power of two for the whole block; nan: its sum is NaN.
+    """
+
+    def __init__(self, formats: tuple[Format, ...]):
+        facts = [element_facts(fmt.element) for fmt in formats]
+        lane = data.StructLayout(
+            {
+                "significand": signed(max(f.significand_bits for f in facts)),
+                "shift": max(f.max_shift for f in facts).bit_length(),
+                "infinite": int(any(f.infinities for f in facts)),
+            }
+        )
+        scales = {fmt.scale for fmt in formats}
+        e4m3 = element_facts("e4m3")
+        sizes = {"bf16": BF16_FRACTION + 1, "e4m3": e4m3.significand_bits - 1}
+        half = data.StructLayout(
+            {
+                "significand": max(sizes.get(scale, 1) for scale in scales),
+                "shift": e4m3.max_shift.bit_length() if "e4m3" in scales else 0,
+                "negative": 1,
+            }
+        )
+        units = [unit_exponent(fmt) for fmt in formats]
+        span = max(abs(min(units)), abs(max(units) + 255))
+        super().__init__(
+            {
+                "lanes": data.ArrayLayout(lane, BLOCK),
+                "halves": data.ArrayLayout(half, HALVES),
+                "exponent": signed(span.bit_length() + 1),
+                "nan": 1,
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Element:
+    significand: Any
+    shift: Any
+    infinite: Any
+    nan: Any
+
+
+def _element(code: Any, element: str) -> _Element:
+    """Decode one element code."""
+    layout = LAYOUTS[element]
+    facts = element_facts(element)
+    no = Const(0, 1)
+    if layout.mantissa_bits < 0:
+        significand = code[: layout.bits].as_signed()
+        return _Element(significand=significand, shift=no, infinite=no, nan=no)
+    magnitude, sign = code[: layout.bits - 1], code[layout.bits - 1]
+    fraction, field = magnitude[: layout.mantissa_bits], magnitude[layout.mantissa_bits :]
+    whole = Cat(fraction, field.any())
+    return _Element(
+        significand=Mux(sign, -whole, whole),
+        shift=Mux(field == 0, 0, field - 1)[: facts.max_shift.bit_length()],
+        infinite=(magnitude == layout.max_code + 1) if facts.infinities else no,
+        nan=_is_nan(magnitude, element),
+    )
+
+
+def _is_nan(magnitude: Any, element: str) -> Any:
+    layout, facts = LAYOUTS[element], element_facts(element)
+    if not facts.nans:
+        return Const(0, 1)
+    return magnitude > layout.max_code + facts.infinities
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    significand: Any
+    shift: Any
+    negative: Any
+    field: Any
+    """What the scale adds to the exponent of its block."""
+    nan: Any
+
+
+def _scale(word: Any, scale: str) -> _Scale:
+    """Decode one scale."""
+    no, one = Const(0, 1), Const(1, 1)
+    if scale == "none":
+        return _Scale(significand=one, shift=no, negative=no, field=no, nan=no)
+    if scale == "e8m0":
+        field = word[:8]
+        return _Scale(significand=one, shift=no, negative=no, field=field, nan=field == E8M0_NAN)
+    if scale == "bf16":
+        field = word[BF16_FRACTION:15]
+        return _Scale(
+            significand=Cat(word[:BF16_FRACTION], field.any()),
+            shift=no,
+            negative=word[15],
+            field=Mux(field == 0, 1, field),
+            nan=field.all(),
+        )
+    element = LAYOUTS["e4m3"]
+    magnitude = word[: element.bits - 1]
+    fraction, field = magnitude[: element.mantissa_bits], magnitude[element.mantissa_bits :]
+    return _Scale(
+        significand=Cat(fraction, field.any()),
+        shift=Mux(field == 0, 0, field - 1)[: element_facts("e4m3").max_shift.bit_length()],
+        negative=word[element.bits - 1],
+        field=no,
+        nan=_is_nan(magnitude, "e4m3"),
+    )
+
+
+class Decoder(Component):
+    """Turns a stored block into the form of `OperandLayout`. Value: `numerics.decode`.
+
+    Latency 1 cycle; throughput 1 block per cycle; stalls when `operand` is not ready. A format
+    that is not included decodes as the first one: the chip's decoder of instructions traps.
+
+    Parameters
+    ----------
+    formats : tuple of Format
+        Formats that it knows, all of one or two of the families int and float.
+
+    Members
+    -------
+    block : In(stream of CODES)
+    operand : Out(stream of OperandLayout(formats))
+    """
+
+    def __init__(self, *, formats: tuple[Format, ...]):
+        check_formats(formats)
+        self.formats = formats
+        self.layout = OperandLayout(formats)
+        super().__init__(
+            {"block": In(stream.Signature(CODES)), "operand": Out(stream.Signature(self.layout))},
+            name=f"decoder_{format_set(formats)}",
+        )
+
+    def build(self, m: Module) -> None:
+        """Decode every element as each kind of element, and choose by the format."""
+        out = Signal(self.layout, reset_less=True)
+        found = Signal(self.layout)
+        nan_lane = self._lanes(m, found)
+        self._scales(m, found, nan_lane)
+        m.d.comb += self.block.ready.eq(~self.operand.valid | self.operand.ready)
+        m.d.comb += self.operand.payload.eq(out)
+        with m.If(self.block.ready):
+            m.d.sync += [self.operand.valid.eq(self.block.valid), out.eq(found)]
+
+    def _chosen(self, key: Any) -> Any:
+        """For each kind of `key(format)`, a signal-to-be that is 1 if the format is of it."""
+        kinds: dict[Any, Any] = {}
+        for fmt in self.formats:
+            same = self.block.payload.format == fmt.code
+            kinds[key(fmt)] = kinds[key(fmt)] | same if key(fmt) in kinds else same
+        return kinds
+
+    def _lanes(self, m: Module, found: Any) -> Any:
+        """Decode the elements; returns whether one is NaN."""
+        chosen = {}
+        for element, same in self._chosen(lambda fmt: fmt.element).items():
+            chosen[element] = Signal(name=f"is_{element}")
+            m.d.comb += chosen[element].eq(same)
+        nans = []
+        for i in range(BLOCK):
+            kinds = {e: _element(self.block.payload.codes[i], e) for e in chosen}
+            lane = found.lanes[i]
+            first, *others = chosen
+            significand, shift = kinds[first].significand, kinds[first].shift
+            for e in others:
+                significand = Mux(chosen[e], kinds[e].significand, significand)
+                shift = Mux(chosen[e], kinds[e].shift, shift)
+            m.d.comb += [lane.significand.eq(significand), lane.shift.eq(shift)]
+            m.d.comb += lane.infinite.eq(_any(kinds[e].infinite & chosen[e] for e in chosen))
+            nans.append(_any(kinds[e].nan & chosen[e] for e in chosen))
+        return _any(nans)
+
+    def _scales(self, m: Module, found: Any, nan_lane: Any) -> None:
+        """One scale for both halves, except of NVFP4."""
+        payload = self.block.payload
+        kinds = self._chosen(lambda fmt: (fmt.scale, fmt.group == BLOCK // HALVES))
+        nans = [nan_lane]
+        for half in range(HALVES):
+            target = found.halves[half]
+            scales = {k: _scale(payload.scales[half if k[1] else 0], k[0]) for k in kinds}
+            for name in ("significand", "shift", "negative"):
+                value = _any(_gate(getattr(scales[k], name), kinds[k]) for k in kinds)
+                m.d.comb += target[name].eq(value)
+            nans += [scales[k].nan & kinds[k] for k in kinds]
+            field = _any(_gate(scales[k].field, kinds[k]) for k in kinds)
+        units = self._chosen(unit_exponent)
+        unit = _any(_gate(Const(u, signed(10)), units[u]) for u in units)
+        m.d.comb += found.exponent.eq(unit.as_signed() + field)
+        m.d.comb += found.nan.eq(_any(nans))
+
+
+def check_formats(formats: tuple[Format, ...]) -> None:
+    """Raise ValueError unless the matrix unit can have these formats."""
+    if not formats:
+        raise ValueError("a matrix unit needs at least one format")
+    wide = [fmt.name for fmt in formats if fmt.family == "wide"]
+    if wide:
+        raise ValueError(f"formats of a matrix unit must be int or float, not {', '.join(wide)}")
+
+
+def format_set(formats: tuple[Format, ...]) -> str:
+    """A short name of a set of formats, for module names: the set of codes in hexadecimal."""
+    return f"{sum(1 << fmt.code for fmt in formats):x}"
+
+
+def _any(values: Any) -> Any:
+    """The bitwise or of values."""
+    total = None
+    for value in values:
+        total = value if total is None else total | value
+    return Value.cast(total)
+
+
+def _gate(value: Any, on: Any) -> Any:
+    """`value` if `on`, else 0."""
+    value = Value.cast(value)
+    return Mux(on, value, Const(0, value.shape()))

@@ -1,0 +1,70 @@
+"""Components to readable Verilog: each module once, cleaned by Yosys.
+
+Amaranth writes next-state processes and a new module for every instance; Yosys' `proc` and
+`opt_dff` turn them into `always @(posedge clk) if (rst) ... else if (en) ...`, which also
+simulates two to four times faster.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import Value
+
+from .component import Component, Emitter, port_name
+
+# In a process of its own: the library loads its symbols globally and prints to stdout.
+CLEAN = """
+from pyosys import libyosys
+passes = (
+    "read_rtlil in.il; hierarchy -check -top {top}; proc; setattr -unset init w:*; opt -fast; "
+    "wreduce; opt_dff; opt_clean -purge; memory_collect; check -assert; "
+    "write_verilog -noattr -sv out.sv"
+)
+libyosys.run_pass(passes, libyosys.Design())
+"""
+
+
+def to_verilog(top: Component) -> str:
+    """The SystemVerilog of a component and of everything that it instantiates, leaves first."""
+    waiting, seen = [top], {top.module_name}
+    texts: list[str] = []
+    while waiting:
+        text, children = _rtlil(waiting.pop())
+        texts.append(text)
+        waiting += [child for name, child in children.items() if name not in seen]
+        seen |= children.keys()
+    return _clean("\n".join(texts), top.module_name)
+
+
+def _rtlil(component: Component) -> tuple[str, dict[str, Component]]:
+    """The component alone, and what it instantiates."""
+    emitter = Emitter(component)
+    ports = {
+        port_name(path): (Value.cast(value), None)
+        for path, _, value in component.signature.flatten(component)
+    }
+    text = rtlil.convert(
+        component, name=component.module_name, platform=emitter, ports=ports, emit_src=False
+    )
+    return text, emitter.instantiated
+
+
+def _clean(text: str, top: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "in.il").write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-c", CLEAN.format(top=top)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(
+                f"Yosys refused the RTL:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
+        lines = Path(folder, "out.sv").read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if not line.startswith("/* Generated")).strip() + "\n"
