@@ -63,5 +63,5 @@ def _item_type(annotation: Any) -> type | None:
     """The dataclass that a `tuple[..., ...]` or `list[...]` field holds, if it holds one."""
     if get_origin(annotation) in (tuple, list):
         first = get_args(annotation)[0]
-        return first if dataclasses.is_dataclass(first) else None
+        return first if isinstance(first, type) and dataclasses.is_dataclass(first) else None
     return None
