@@ -4,6 +4,7 @@ A component takes the few numbers that it needs, never the whole `Chip`. Compone
 the streams of `stream`; each says what it computes by naming a function of `numerics`.
 """
 
+from .accumulate import Accumulator
 from .bits import pack, unpack
 from .check import ProtocolError, check_protocol, checked_run, random_gates
 from .component import Component
@@ -16,6 +17,7 @@ from .verilog import to_verilog
 
 __all__ = [
     "CODES",
+    "Accumulator",
     "Adder",
     "BlockDot",
     "Build",

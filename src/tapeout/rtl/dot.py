@@ -273,10 +273,10 @@ class BlockDot(Component):
     def __init__(self, *, formats: tuple[Format, ...], stages: int = DOT_CUTS):
         self.decoders = [Decoder(formats=formats) for _ in range(2)]
         self.dot = DotUnit(formats=formats, stages=stages)
-        self.pair = data.StructLayout({"a": CODES, "b": CODES})
+        pair = data.StructLayout({"a": CODES, "b": CODES})
         super().__init__(
             {
-                "blocks": In(stream.Signature(self.pair)),
+                "blocks": In(stream.Signature(pair)),
                 "result": Out(stream.Signature(unsigned(32))),
             },
             name=f"block_{self.dot.module_name}",
