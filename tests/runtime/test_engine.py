@@ -173,6 +173,26 @@ def test_what_cannot_be_served_is_refused_before_anything_runs(
     assert device.steps == 0
 
 
+def test_a_device_that_others_fill_is_refused(opened: OpenDevice):
+    device = opened("qwen2-bias", sequences=1)
+    device.open()
+    with pytest.raises(CapacityError, match="at most 1 sequences must be open"):
+        list(generate(device, REQUESTS, Letters()))
+
+
+def test_an_error_on_the_way_frees_the_device(opened: OpenDevice, monkeypatch: pytest.MonkeyPatch):
+    device = opened("qwen2-bias", sequences=2)
+
+    def run(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(device.machine, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        list(generate(device, REQUESTS, Letters()))
+    assert device.free_sequences == 2
+    assert device.free_pages == device.build.sizes.pages
+
+
 def test_each_request_has_its_name(opened: OpenDevice):
     with pytest.raises(ConfigError, match="a name of its own, not `r3` twice"):
         list(generate(opened("qwen2-bias"), [*REQUESTS, REQUESTS[3]], Letters()))

@@ -1,8 +1,8 @@
 """The runtime: models on the simulated chip, from a prompt to text that a critic has cleared.
 
 In:  checkpoints, a chip, a prompt and sampling; a critic's checkpoint and a constitution.
-Out: tokens and text as they come, the log of verdicts and its audit; bits per byte. A request's tokens never
-     depend on the batch, the chunks, the chip or the order in which the machine runs.
+Out: tokens and text as they come, the log of verdicts and its audit; bits per byte. A request's
+     tokens never depend on the batch, the chunks, the chip or the order of the machine's steps.
 """
 
 from tapeout.runtime.audit import Audit, audit

@@ -101,7 +101,7 @@ def generate(device: Device, requests: Iterable[Request], tokenizer: Tokenizer) 
 
     Raises:
         CapacityError, ConfigError: as `check_request`, or two requests have one name; before
-            anything runs.
+            anything runs. CapacityError too if all sequences of the device are others'.
     """
     waiting = deque(sorted(requests, key=lambda r: r.arrives_step))
     _check_names(waiting)
@@ -113,7 +113,7 @@ def generate(device: Device, requests: Iterable[Request], tokenizer: Tokenizer) 
         while waiting or running:
             if not running:
                 step = max(step, waiting[0].arrives_step)
-            while waiting and waiting[0].arrives_step <= step and device.free_sequences:
+            while _can_admit(device, waiting, running, step):
                 running.append(_admit(device, waiting.popleft(), tokenizer))
                 yield from _deliver(device, running, running[-1:])
             if running:
@@ -132,9 +132,19 @@ def _check_names(requests: Iterable[Request]) -> None:
         raise ConfigError(f"each request must have a name of its own, not `{twice}` twice")
 
 
+def _can_admit(device: Device, waiting: deque[Request], running: list[_Running], step: int) -> bool:
+    """With nothing running, a full device is for `open` to refuse: waiting would be for ever."""
+    arrived = bool(waiting) and waiting[0].arrives_step <= step
+    return arrived and (device.free_sequences > 0 or not running)
+
+
 def _admit(device: Device, request: Request, tokenizer: Tokenizer) -> _Running:
     sequence = device.open()
-    first = device.prefill_next(sequence, request.prompt, Choice(sampling=request.sampling))
+    try:
+        first = device.prefill_next(sequence, request.prompt, Choice(sampling=request.sampling))
+    except BaseException:
+        device.close(sequence)
+        raise
     return _Running(request=request, sequence=sequence, stream=TextStream(tokenizer), last=first)
 
 
