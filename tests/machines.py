@@ -26,7 +26,8 @@ def chips(draw: st.DrawFn) -> Chip:
     """A chip of any legal shape; many are too small for a model."""
     rows, columns = 1 << draw(st.integers(0, 4)), 1 << draw(st.integers(0, 4))
     base = chip_named("nano")
-    accumulators = rows * columns * draw(st.integers(1, 4096 // (rows * columns)))
+    step = max(4, rows * columns)
+    accumulators = step * draw(st.integers(1, 4096 // step))
     banks = 1 << draw(st.integers(0, 4))
     l1_bytes = 64 * banks * draw(st.integers(16 * 1024 // (64 * banks), 131072 // (64 * banks)))
     return replace(

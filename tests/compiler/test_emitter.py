@@ -222,6 +222,22 @@ def test_a_loop_is_fenced_at_both_ends():
         assert (signaller in inside) == (waiter in inside), "a wait must not cross a loop's border"
 
 
+def test_nothing_waits_for_a_signal_inside_a_loop_that_may_not_run():
+    """Also where the loop's instructions touch nothing, and so need no fence."""
+    e = emitter()
+    outer, inner = e.set(2), e.set(0)
+    with e.loop(outer):
+        e.emit(load(0))
+        with e.loop(inner):
+            e.emit(load(0, rows=0))
+        e.emit(store(0))
+    code = e.end()
+    machine = Machine(NANO, 4096)
+    machine.run(Program(name="x", chip=NANO.fingerprint, cores=(code,)), {})
+    at = next(i for i, x in enumerate(code) if isinstance(x.op, LoadTile) and x.op.rows == 0)
+    assert code[at].signal == -1
+
+
 def test_a_barrier_makes_waits_unnecessary():
     e = emitter()
     e.emit(load(0))

@@ -40,7 +40,8 @@ class MatrixUnit:
     def __post_init__(self) -> None:
         _power_of_two("matrix.rows", self.rows)
         _power_of_two("matrix.columns", self.columns)
-        _multiple("matrix.accumulators", self.accumulators, self.rows * self.columns)
+        # A bank starts on a granule of 16 bytes.
+        _multiple("matrix.accumulators", self.accumulators, max(4, self.rows * self.columns))
 
     @property
     def macs_per_cycle(self) -> int:

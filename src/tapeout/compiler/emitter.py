@@ -164,6 +164,7 @@ class Emitter:
     def fence(self) -> None:
         """Order everything sent so far before everything that follows, in all queues."""
         if not self._tracker.accesses:
+            self._forget()  # a later wait must not look for a signal inside a loop that ends here
             return
         sent = self._tracker.sent
         hub = Queue.VU
