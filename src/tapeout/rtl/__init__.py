@@ -12,6 +12,7 @@ from .decode import CODES, Decoder, OperandLayout
 from .dot import BlockDot, DotUnit, DotWidths, dot_widths
 from .fp32 import Adder, Multiplier
 from .harness import Build, Model, Run, build
+from .sfu import Function, SpecialFunctions
 from .stream import Fifo, SkidBuffer
 from .verilog import to_verilog
 
@@ -26,12 +27,14 @@ __all__ = [
     "DotUnit",
     "DotWidths",
     "Fifo",
+    "Function",
     "Model",
     "Multiplier",
     "OperandLayout",
     "ProtocolError",
     "Run",
     "SkidBuffer",
+    "SpecialFunctions",
     "build",
     "check_protocol",
     "checked_run",
