@@ -41,11 +41,11 @@ clean:  ## Remove what the other targets made.
 	@$(PYTHON) -m venv .venv
 
 .venv/package: pyproject.toml | .venv/bin/python
-	@echo "installing tapeout and what it needs (about 150 MB to download the first time)"
+	@echo "installing tapeout and what it needs (about 130 MB to download the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 .venv/tests: .venv/package
-	@echo "installing what the tests need (about 80 MB to download the first time)"
+	@echo "installing what the tests need (about 90 MB to download the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	@touch $@
