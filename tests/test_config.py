@@ -85,3 +85,8 @@ def test_a_missing_file_and_a_file_that_is_no_text(tmp_path: Path):
 def test_did_you_mean():
     assert config.did_you_mean("rosw", ["rows", "columns"]) == "; did you mean `rows`?"
     assert config.did_you_mean("xyz", ["rows", "columns"]) == ""
+
+
+def test_a_suggestion_prefers_words_that_go_on_as_begun():
+    assert did_you_mean("mxfp8", ["mxfp4", "mxfp8_e4m3"]) == "; did you mean `mxfp8_e4m3`?"
+    assert did_you_mean("", ["rows"]) == ""

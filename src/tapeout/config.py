@@ -22,18 +22,33 @@ def load(path: Path, cls: type[T]) -> T:
     Raises:
         ConfigError: naming the file, the key and the rule it breaks.
     """
+    text = read_text(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(text)
         return msgspec.convert(_checked(table, cls, where="$"), cls)
-    except OSError as error:
-        raise ConfigError(f"cannot read the file: {error.strerror}", where=str(path)) from error
     except (ValueError, msgspec.MsgspecError) as error:
         raise ConfigError(str(error), where=str(path)) from error
 
 
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        ConfigError: if it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the file: {error.strerror}", where=str(path)) from error
+    except ValueError as error:
+        raise ConfigError(f"the file must be UTF-8 text: {error}", where=str(path)) from error
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown `word`: "; did you mean `rows`?", or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    words = list(known)
+    longer = [w for w in words if word and w.startswith(word)]
+    near = longer or difflib.get_close_matches(word, words, n=1)
     return f"; did you mean `{near[0]}`?" if near else ""
 
 

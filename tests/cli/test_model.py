@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tapeout.cli.model import app
-from tapeout.errors import ModelError
+from tapeout.errors import ConfigError, ModelError
 
 ROOT = Path(__file__).parents[2]
 LLAMA = str(ROOT / "models" / "llama-3.1-8b")
@@ -41,3 +41,24 @@ def test_check():
 def test_check_without_weights():
     with pytest.raises(ModelError, match="no weights"):
         output("check", LLAMA)
+
+
+def test_quality():
+    words = ("quality", str(ROOT / "models" / "draft"), "--chip", str(ROOT / "chips" / "mid.toml"))
+    pieces = ("--windows", "1", "--window-tokens", "64", "--json")
+    found = json.loads(output(*words, "--format", "fp32", "--format", "mxfp4", *pieces))
+    assert [q["format"] for q in found] == ["reference", "fp32", "mxfp4"]
+    exact, fp32, mxfp4 = (q["logit_error"] for q in found)
+    assert exact == 0
+    assert 0 < fp32 < 1e-5 < mxfp4 < 0.5
+    assert abs(found[1]["bits"] / found[0]["bits"] - 1) < 1e-4
+
+
+def test_quality_is_of_models_that_predict_tokens():
+    with pytest.raises(ConfigError, match="must predict tokens, not labels"):
+        output("quality", str(ROOT / "models" / "critic"), "--windows", "1")
+
+
+def test_quality_without_a_text(tmp_path: Path):
+    with pytest.raises(ConfigError, match="cannot read the file"):
+        output("quality", str(ROOT / "models" / "draft"), "--text", str(tmp_path / "none.txt"))

@@ -42,7 +42,7 @@ def generate(
     seed: int = 0,
     critic: CriticDirectory = None,
     constitution: ConstitutionFile = Path("constitutions/default.toml"),
-    span_tokens: Annotated[int, typer.Option(help="Tokens that are judged at once.")] = 16,
+    span_tokens: Annotated[int, typer.Option(help="Tokens of a line judged at once.")] = 64,
     attempts: Annotated[int, typer.Option(help="Drafts of a span before it is withheld.")] = 4,
     context: Annotated[int | None, typer.Option(help="Tokens of context to build for.")] = None,
     order_seed: OrderSeed = None,

@@ -1,4 +1,4 @@
-"""`tapeout model`: describe and check models."""
+"""`tapeout model`: describe and check models, and measure what formats cost."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-app = typer.Typer(help="Describe and check models.", no_args_is_help=True)
+app = typer.Typer(
+    help="Describe and check models; measure what formats cost.", no_args_is_help=True
+)
 
 Directory = Annotated[Path, typer.Argument(help="A Hugging Face directory, with config.json.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -44,6 +46,34 @@ def check(directory: Directory, json: Json = False) -> None:
         f" {binary(model.file_bytes)}, all finite)"
     )
     print(msgspec.json.encode(result).decode() if json else text)
+
+
+@app.command()
+def quality(
+    directory: Directory,
+    chip: Annotated[Path, typer.Option(help="A chip file.")] = Path("chips/mid.toml"),
+    format_: Annotated[
+        list[str] | None, typer.Option("--format", help="A recipe of formats; all by default.")
+    ] = None,
+    text: Annotated[Path, typer.Option(help="A text.")] = Path("workloads/heldout.txt"),
+    windows: Annotated[int, typer.Option(min=1, help="Pieces of the text.")] = 2,
+    window_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a piece.")] = 256,
+    json: Json = False,
+) -> None:
+    """Read a text on the chip in each format: bits per byte, and how far its logits are off."""
+    from tapeout.chip import load_chip
+    from tapeout.compiler import RECIPES, recipe_named
+    from tapeout.config import read_text
+    from tapeout.model import load_model, load_tokenizer
+    from tapeout.runtime.quality import quality as measure
+    from tapeout.runtime.quality import quality_lines, windows_of
+
+    recipes = [recipe_named(name) for name in format_ or RECIPES]
+    pieces = windows_of(
+        read_text(text), load_tokenizer(directory), windows=windows, window_tokens=window_tokens
+    )
+    found = measure(load_model(directory), load_chip(chip), recipes, pieces)
+    print(msgspec.json.encode(found).decode() if json else "\n".join(quality_lines(found)))
 
 
 def _text(architecture: object) -> str:

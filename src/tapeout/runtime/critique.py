@@ -29,11 +29,12 @@ class Policy:
 
     A span ends with a line, with the request, or after `span_tokens`. Short spans reach the user
     sooner. But what is released cannot be taken back, and a critic knows a secret only when it
-    has seen enough of it: its first tokens may lie in a span released before. `Held.line_tokens`
-    counts them.
+    has seen enough of it: its first tokens may lie in a span released before (`Held.line_tokens`
+    counts them), and a revision that must go on from `password: ` can hardly do better. So by
+    default a span is a line, unless that is very long.
     """
 
-    span_tokens: int = 16
+    span_tokens: int = 64
     attempts: int = 4
 
     def __post_init__(self) -> None:

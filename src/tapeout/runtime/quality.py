@@ -13,6 +13,8 @@ from tapeout.errors import CapacityError, ConfigError
 from tapeout.model import Model, Tokenizer, reference_logits
 from tapeout.runtime.device import F32, Device
 
+Ratio: TypeAlias = float
+
 Logits: TypeAlias = Callable[[Sequence[int]], F32]
 """Tokens -> logits after each of them, [tokens, vocabulary]."""
 
@@ -30,13 +32,17 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """Bits that a model needs per byte of text, and the simulator's speed on this machine."""
+    """Bits that a model needs per byte of text, and the simulator's speed on this machine.
+
+    `logit_error` is the root mean square of logits less the reference's, over the latter's.
+    """
 
     format: str
     bits: float
     bytes: int
     tokens: int
     elapsed_s: float
+    logit_error: Ratio
 
     @property
     def bits_per_byte(self) -> float:
@@ -85,18 +91,21 @@ def quality(
     positions = model.architecture.max_positions
     if longest > positions:
         raise CapacityError(f"a window must have at most {positions} tokens, not {longest}")
-    found = [_measured(REFERENCE, windows, lambda ids: reference_logits(model, ids))]
+    if model.architecture.head != "lm":
+        raise ConfigError("the model must predict tokens, not labels", where=str(model.directory))
+    exact = [reference_logits(model, window.tokens) for window in windows]
+    found = [_measured(REFERENCE, windows, lambda ids: reference_logits(model, ids), exact)]
     for recipe in recipes:
         device = Device(
             model,
             build(model.architecture, recipe, chip, sequences=1, context_tokens=longest),
         )
-        found.append(bits_per_byte(device, windows))
+        found.append(bits_per_byte(device, windows, exact))
     return tuple(found)
 
 
-def bits_per_byte(device: Device, windows: Sequence[Window]) -> Quality:
-    """Read the windows on a device, each as a new sequence."""
+def bits_per_byte(device: Device, windows: Sequence[Window], exact: Sequence[F32]) -> Quality:
+    """Read the windows on a device, each as a new sequence; `exact` is what the reference reads."""
 
     def logits(ids: Sequence[int]) -> F32:
         sequence = device.open()
@@ -105,7 +114,7 @@ def bits_per_byte(device: Device, windows: Sequence[Window]) -> Quality:
         finally:
             device.close(sequence)
 
-    return _measured(device.build.recipe.name, windows, logits)
+    return _measured(device.build.recipe.name, windows, logits, exact)
 
 
 def surprise_bits(logits: F32, tokens: Sequence[int]) -> float:
@@ -124,12 +133,15 @@ def quality_lines(found: Sequence[Quality]) -> list[str]:
     base = found[0].bits_per_byte
     return [
         f"{q.format:12} {q.bits_per_byte:7.4f} bits/byte {q.bits_per_byte / base - 1:+8.2%}"
+        f"  logits off by {q.logit_error:7.2g}"
         f"  over {q.bytes} bytes, {q.tokens_per_s:6.0f} tokens/s"
         for q in found
     ]
 
 
-def _measured(name: str, windows: Sequence[Window], logits: Logits) -> Quality:
+def _measured(
+    name: str, windows: Sequence[Window], logits: Logits, exact: Sequence[F32]
+) -> Quality:
     start_s = time.perf_counter()
     outputs = [logits(window.tokens) for window in windows]
     elapsed_s = time.perf_counter() - start_s
@@ -140,7 +152,14 @@ def _measured(name: str, windows: Sequence[Window], logits: Logits) -> Quality:
         bytes=sum(window.bytes for window in windows),
         tokens=sum(len(window.tokens) for window in windows),
         elapsed_s=elapsed_s,
+        logit_error=_relative(np.concatenate(outputs), np.concatenate(list(exact))),
     )
+
+
+def _relative(x: F32, reference: F32) -> float:
+    scale = np.sqrt(np.mean(np.square(reference, dtype=np.float64)))
+    error = np.sqrt(np.mean(np.square(x.astype(np.float64) - reference)))
+    return float(error / scale) if scale else float(error)
 
 
 def _window(ids: Sequence[int], tokenizer: Tokenizer) -> Window:
