@@ -88,5 +88,5 @@ def test_did_you_mean():
 
 
 def test_a_suggestion_prefers_words_that_go_on_as_begun():
-    assert did_you_mean("mxfp8", ["mxfp4", "mxfp8_e4m3"]) == "; did you mean `mxfp8_e4m3`?"
-    assert did_you_mean("", ["rows"]) == ""
+    assert config.did_you_mean("mxfp8", ["mxfp4", "mxfp8_e4m3"]) == "; did you mean `mxfp8_e4m3`?"
+    assert config.did_you_mean("", ["rows"]) == ""
