@@ -39,6 +39,13 @@ def codes(fmt, rows, rng):
     anything = rng.integers(0, 1 << fmt.element_bits, (rows, BLOCK))
     few = rng.random((rows, BLOCK)) < 0.05
     out[(kind == 7)[:, None] & few] = anything[(kind == 7)[:, None] & few]
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):  # one lane or some, of either sign or of both
+        some = (rng.random((rows, BLOCK)) < 0.08) | (np.arange(BLOCK) == rng.integers(BLOCK))
+        out[(kind == 8)[:, None] & some] = infinite[0]
+        out[(kind == 9)[:, None] & some] = infinite[-1]
+        both = rng.choice(infinite, (rows, BLOCK))
+        out[(kind == 10)[:, None] & some] = both[(kind == 10)[:, None] & some]
     return out.astype(np.uint8)
 
 

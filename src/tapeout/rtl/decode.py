@@ -4,7 +4,7 @@ An element is `significand * 2^shift * 2^unit`, all sizes derived from the forma
 decoders sit at the edges of the matrix unit: one per row and one per column, not one per product.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -90,19 +90,14 @@ def unit_exponent(fmt: Format) -> int:
 class OperandLayout(data.StructLayout):
     """A decoded block, just wide enough for some formats.
 
-    lanes: {significand, shift, infinite}; halves: the significand, shift and sign of the scale of
-    each 16 elements; exponent: a power of two for the whole block; nan: its sum is NaN.
+    significands, shifts: of each element; infinite, zero, negative: a bit for each element, where
+    a format has infinities, its scale taken into account; halves: the significand, shift and sign
+    of the scale of each 16 elements; exponent: a power of two for the whole block; nan: its sum is
+    NaN.
     """
 
     def __init__(self, formats: tuple[Format, ...]):
         facts = [element_facts(fmt.element) for fmt in formats]
-        lane = data.StructLayout(
-            {
-                "significand": signed(max(f.significand_bits for f in facts)),
-                "shift": max(f.max_shift for f in facts).bit_length(),
-                "infinite": int(any(f.infinities for f in facts)),
-            }
-        )
         scales = {fmt.scale for fmt in formats}
         e4m3 = element_facts("e4m3")
         sizes = {"bf16": BF16_FRACTION + 1, "e4m3": e4m3.significand_bits - 1}
@@ -115,9 +110,15 @@ class OperandLayout(data.StructLayout):
         )
         units = [unit_exponent(fmt) for fmt in formats]
         span = max(abs(min(units)), abs(max(units) + 255))
+        flags = BLOCK if any(f.infinities for f in facts) else 0
+        significand = signed(max(f.significand_bits for f in facts))
         super().__init__(
             {
-                "lanes": data.ArrayLayout(lane, BLOCK),
+                "significands": data.ArrayLayout(significand, BLOCK),
+                "shifts": data.ArrayLayout(max(f.max_shift for f in facts).bit_length(), BLOCK),
+                "infinite": flags,
+                "zero": flags,
+                "negative": flags,
                 "halves": data.ArrayLayout(half, HALVES),
                 "exponent": signed(span.bit_length() + 1),
                 "nan": 1,
@@ -127,7 +128,11 @@ class OperandLayout(data.StructLayout):
 
 @dataclass(frozen=True, kw_only=True)
 class _Element:
-    significand: Any
+    """An element: a magnitude with a sign, or an integer."""
+
+    integer: Any
+    sign: Any
+    magnitude: Any
     shift: Any
     infinite: Any
     nan: Any
@@ -139,13 +144,14 @@ def _element(code: Any, element: str) -> _Element:
     facts = element_facts(element)
     no = Const(0, 1)
     if layout.mantissa_bits < 0:
-        significand = code[: layout.bits].as_signed()
-        return _Element(significand=significand, shift=no, infinite=no, nan=no)
+        integer = code[: layout.bits].as_signed()
+        return _Element(integer=integer, sign=no, magnitude=no, shift=no, infinite=no, nan=no)
     magnitude, sign = code[: layout.bits - 1], code[layout.bits - 1]
     fraction, field = magnitude[: layout.mantissa_bits], magnitude[layout.mantissa_bits :]
-    whole = Cat(fraction, field.any())
     return _Element(
-        significand=Mux(sign, -whole, whole),
+        integer=no,
+        sign=sign,
+        magnitude=Cat(fraction, field.any()),
         shift=Mux(field == 0, 0, field - 1)[: facts.max_shift.bit_length()],
         infinite=(magnitude == layout.max_code + 1) if facts.infinities else no,
         nan=_is_nan(magnitude, element),
@@ -202,7 +208,7 @@ class Decoder(Component):
     """Turns a stored block into the form of `OperandLayout`. Value: `numerics.decode`.
 
     Latency 1 cycle; throughput 1 block per cycle; stalls when `operand` is not ready. A format
-    that is not included decodes as the first one: the chip's decoder of instructions traps.
+    that is not included decodes as zeros: the chip's decoder of instructions traps.
 
     Parameters
     ----------
@@ -228,8 +234,8 @@ class Decoder(Component):
         """Decode every element as each kind of element, and choose by the format."""
         out = Signal(self.layout, reset_less=True)
         found = Signal(self.layout)
-        nan_lane = self._lanes(m, found)
-        self._scales(m, found, nan_lane)
+        nan = self._elements(m, found)
+        self._scales(m, found, nan)
         m.d.comb += self.block.ready.eq(~self.operand.valid | self.operand.ready)
         m.d.comb += self.operand.payload.eq(out)
         with m.If(self.block.ready):
@@ -243,31 +249,38 @@ class Decoder(Component):
             kinds[key(fmt)] = kinds[key(fmt)] | same if key(fmt) in kinds else same
         return kinds
 
-    def _lanes(self, m: Module, found: Any) -> Any:
+    def _elements(self, m: Module, found: Any) -> Any:
         """Decode the elements; returns whether one is NaN."""
         chosen = {}
         for element, same in self._chosen(lambda fmt: fmt.element).items():
             chosen[element] = Signal(name=f"is_{element}")
             m.d.comb += chosen[element].eq(same)
-        nans = []
+        nans, infinite, zero, negative = [], [], [], []
         for i in range(BLOCK):
             kinds = {e: _element(self.block.payload.codes[i], e) for e in chosen}
-            lane = found.lanes[i]
-            first, *others = chosen
-            significand, shift = kinds[first].significand, kinds[first].shift
-            for e in others:
-                significand = Mux(chosen[e], kinds[e].significand, significand)
-                shift = Mux(chosen[e], kinds[e].shift, shift)
-            m.d.comb += [lane.significand.eq(significand), lane.shift.eq(shift)]
-            m.d.comb += lane.infinite.eq(_any(kinds[e].infinite & chosen[e] for e in chosen))
-            nans.append(_any(kinds[e].nan & chosen[e] for e in chosen))
+            one = _Element(
+                **{
+                    f.name: _any(_gate(getattr(kinds[e], f.name), chosen[e]) for e in chosen)
+                    for f in fields(_Element)
+                }
+            )
+            number = Mux(one.sign, -one.magnitude, one.magnitude)
+            scale = found.halves[i * HALVES // BLOCK]
+            m.d.comb += found.significands[i].eq(number | _as_signed(one.integer))
+            m.d.comb += found.shifts[i].eq(one.shift)
+            nans.append(one.nan)
+            infinite.append(one.infinite)
+            zero.append(~(one.magnitude.any() & scale.significand.any()))
+            negative.append(one.sign ^ scale.negative)
+        flags = (found.infinite, infinite), (found.zero, zero), (found.negative, negative)
+        m.d.comb += [flag.eq(Cat(bits)) for flag, bits in flags]
         return _any(nans)
 
-    def _scales(self, m: Module, found: Any, nan_lane: Any) -> None:
+    def _scales(self, m: Module, found: Any, nan: Any) -> None:
         """One scale for both halves, except of NVFP4."""
         payload = self.block.payload
         kinds = self._chosen(lambda fmt: (fmt.scale, fmt.group == BLOCK // HALVES))
-        nans = [nan_lane]
+        nans = [nan]
         for half in range(HALVES):
             target = found.halves[half]
             scales = {k: _scale(payload.scales[half if k[1] else 0], k[0]) for k in kinds}
@@ -308,3 +321,7 @@ def _gate(value: Any, on: Any) -> Any:
     """`value` if `on`, else 0."""
     value = Value.cast(value)
     return Mux(on, value, Const(0, value.shape()))
+
+
+def _as_signed(value: Any) -> Any:
+    return value if value.shape().signed else value.as_signed()

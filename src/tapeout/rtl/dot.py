@@ -10,7 +10,7 @@ products of E4M3 scales (NVFP4), or the two bytes of one product of BF16 scales.
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -140,7 +140,7 @@ class DotUnit(Component):
         cut = pipe.cut(*terms, *also)
         terms, (sign_of_infinity, nan, infinite, top) = cut[: len(terms)], cut[len(terms) :]
         total = Signal(signed(self.widths.total), name="total")
-        m.d.comb += total.eq(_tree(terms))
+        m.d.comb += total.eq(sum(terms))
         negative = Mux(infinite, sign_of_infinity, total < 0)
         magnitude = Mux(total < 0, -total, total)[: self.widths.total]
 
@@ -151,11 +151,10 @@ class DotUnit(Component):
     def _products(self, m: Module, a: Any, b: Any) -> tuple[list[Any], list[Any]]:
         products, shifts = [], []
         for i in range(BLOCK):
-            x, y = a.lanes[i], b.lanes[i]
             product = Signal(signed(self.widths.product), name=f"product{i}")
-            m.d.comb += product.eq(x.significand * y.significand)
+            m.d.comb += product.eq(a.significands[i] * b.significands[i])
             products.append(product)
-            shifts.append(x.shift + y.shift)
+            shifts.append(a.shifts[i] + b.shifts[i])
         return products, shifts
 
     def _groups(self, m: Module, products: Any, shifts: Any) -> list[Any]:
@@ -166,7 +165,7 @@ class DotUnit(Component):
             m.d.comb += placed.eq(product << shift[:BIN_BITS])
             for number, lane in enumerate(lanes):
                 here = shift[BIN_BITS:] == number
-                lane.append(Mux(here, placed, 0) if self.widths.bins > 1 else placed)
+                lane.append(Mux(here, placed, 0).as_signed() if self.widths.bins > 1 else placed)
         return [_tree(lane[i : i + 4]) for i in range(0, BLOCK, 4) for lane in lanes]
 
     def _halves(self, m: Module, groups: Any) -> list[Any]:
@@ -178,7 +177,7 @@ class DotUnit(Component):
             bins = [_tree(mine[number :: self.widths.bins]) for number in range(self.widths.bins)]
             total = Signal(signed(self.widths.half), name=f"half{half}")
             joined = [bin << (number << BIN_BITS) for number, bin in enumerate(bins)]
-            m.d.comb += total.eq(_tree(joined))
+            m.d.comb += total.eq(sum(joined))
             out.append(total)
         return out
 
@@ -210,12 +209,15 @@ def _split(values: tuple[Any, ...], count: int) -> tuple[Any, ...]:
 
 
 def _tree(values: Any) -> Any:
-    """Sum by a binary tree; each level is a bit wider than the one before."""
-    values = list(values)
+    """Sum of 2^n signed values of one width, n bits wider.
+
+    Inverting a sign bit adds half of the range; so the adders are unsigned, without sign
+    extensions, and inverting the top bit of the sum takes all these halves away again.
+    """
+    values = [Cat(value[:-1], ~value[-1]) for value in values]
     while len(values) > 1:
-        pairs = [x + y for x, y in zip(values[0::2], values[1::2], strict=False)]
-        values = pairs + values[len(pairs) * 2 :]
-    return values[0]
+        values = [x + y for x, y in zip(values[0::2], values[1::2], strict=True)]
+    return Cat(values[0][:-1], ~values[0][-1]).as_signed()
 
 
 def _scale_products(a: Any, b: Any) -> list[Any]:
@@ -229,26 +231,11 @@ def _scale_products(a: Any, b: Any) -> list[Any]:
 
 def _specials(a: Any, b: Any) -> tuple[Any, Any, Any]:
     """(sign of an infinite sum, NaN, infinite) by IEEE 754: inf * 0 and inf - inf are NaN."""
-    positive, negative, invalid = Const(0, 1), Const(0, 1), a.nan | b.nan
-    if len(a.lanes[0].infinite) == 0:
-        return Const(0, 1), invalid, Const(0, 1)
-    for i in range(BLOCK):
-        x, y = a.lanes[i], b.lanes[i]
-        half = i * HALVES // BLOCK
-        factors = (
-            x.significand,
-            a.halves[half].significand,
-            y.significand,
-            b.halves[half].significand,
-        )
-        zero = ~(factors[0].any() & factors[1].any() & factors[2].any() & factors[3].any())
-        infinite = x.infinite | y.infinite
-        minus = x.significand[-1] ^ y.significand[-1]
-        minus = minus ^ a.halves[half].negative ^ b.halves[half].negative
-        positive |= infinite & ~zero & ~minus
-        negative |= infinite & ~zero & minus
-        invalid |= infinite & zero
-    return negative, invalid | (positive & negative), positive | negative
+    infinite = a.infinite | b.infinite
+    minus = a.negative ^ b.negative
+    invalid = (a.infinite & b.zero) | (b.infinite & a.zero)
+    negative, positive = (infinite & minus).any(), (infinite & ~minus).any()
+    return negative, a.nan | b.nan | invalid.any() | (positive & negative), infinite.any()
 
 
 class BlockDot(Component):

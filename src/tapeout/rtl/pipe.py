@@ -32,28 +32,34 @@ class Pipe:
         at, self._at = self._at, self._at + 1
         assert self._at <= self._cuts, "more cut points than announced"
         if self._at * self._stages // self._cuts == at * self._stages // self._cuts:
-            return tuple(self._wire(value) for value in values)
+            return tuple(self._wire(value, i) for i, value in enumerate(values))
         valid = Signal(name=f"valid{self._at}")
         with self._m.If(self._advance):
             self._m.d.sync += valid.eq(self.valid)
         self.valid = valid
-        return tuple(self._register(value) for value in values)
+        return tuple(self._register(value, i) for i, value in enumerate(values))
 
     def done(self) -> None:
         """Check that the logic passed as many cut points as it announced."""
         assert self._at == self._cuts, f"{self._at} cut points, not {self._cuts}"
 
-    def _wire(self, value: Any) -> Any:
+    def _wire(self, value: Any, index: int) -> Any:
         """A name for the value, so that what uses it twice does not compute it twice."""
-        wire = Signal(Value.cast(value).shape(), name=f"wire{self._at}")
+        wire = Signal(Value.cast(value).shape(), name=self._name("wire", value, index))
         self._m.d.comb += wire.eq(value)
         return wire
 
-    def _register(self, value: Any) -> Any:
-        register = Signal(Value.cast(value).shape(), name=f"stage{self._at}", reset_less=True)
+    def _register(self, value: Any, index: int) -> Any:
+        name = self._name("stage", value, index)
+        register = Signal(Value.cast(value).shape(), name=name, reset_less=True)
         with self._m.If(self._advance):
             self._m.d.sync += register.eq(value)
         return register
+
+    def _name(self, kind: str, value: Any, index: int) -> str:
+        """Such as `stage3_total`; what has no name of its own gets a number."""
+        own = getattr(value, "name", None) or str(index)
+        return f"{kind}{self._at}_{own.rpartition('_')[2] if own[:4] in ('stag', 'wire') else own}"
 
 
 def check_stages(stages: int, cuts: int) -> None:
