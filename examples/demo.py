@@ -56,7 +56,7 @@ OUT = Path("out")
 RECIPE = "mxfp8_e4m3"
 MAX_TOKENS, CONTEXT = 96, 512
 WINDOWS, WINDOW_TOKENS = 8, 256
-SAMPLING = Sampling(temperature=0.8, seed=1)
+SAMPLING = Sampling(temperature=0.8, seed=3)
 
 
 def main() -> None:
@@ -76,8 +76,11 @@ def main() -> None:
 def texts(chip: Chip) -> Critique:
     """Let the draft go on from each prompt; nothing is shown that the critic has not cleared."""
     head(f"Text: {DRAFT.name} on chip {chip.name} in {RECIPE}, read along by {CRITIC.name}")
-    print("[0.02] is a verdict: the worst score of the tokens before it. Held spans are not shown.")
     constitution = load_constitution(ROOT / "constitutions/default.toml")
+    rules = {p.id: f"{p.sentence} Held from {p.threshold:g}." for p in constitution.principle}
+    for name, rule in rules.items():
+        print(f"{name}: {rule}")
+    print("[0.02] is a verdict: the worst score of the tokens before it. A critic can miss.")
     recipe = RECIPES[RECIPE]
     draft = open_device(DRAFT, chip, recipe, sequences=1, context_tokens=CONTEXT)
     reader = open_device(CRITIC, chip, recipe, sequences=1, context_tokens=CONTEXT)
@@ -87,7 +90,7 @@ def texts(chip: Chip) -> Critique:
         draft=DRAFT.name,
         critic=CRITIC.name,
         recipe=RECIPE,
-        principles={p.id: p.sentence for p in constitution.principle},
+        principles=rules,
         texts=tuple(text(draft, critic, p["name"], p["text"].lstrip("\n")) for p in prompts),
     )
     print(f"\nAll texts: {found.held_tokens} tokens held, {found.leaked_tokens} tokens leaked.")
