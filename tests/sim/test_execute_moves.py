@@ -190,6 +190,15 @@ def test_a_page_outside_the_memory_traps():
         execute(op, r, mem)
 
 
+def test_a_token_before_the_first_traps():
+    op = StorePages(
+        space=0, src=0, src_pitch=16, table=1, first=2, count=3, pool=POOL,
+        page_bytes=PAGE_BYTES, offset=0, page_log2=4, row_bytes=16,
+    )  # fmt: skip
+    with pytest.raises(TrapError, match="first token must be at least 0, not -1"):
+        execute(op, [0, TABLE, -1, 1, *[0] * 28], with_table(0))
+
+
 def test_an_operation_without_rows_touches_nothing_even_outside():
     mem = memories(np.random.default_rng(0))
     expected = Expected(mem)

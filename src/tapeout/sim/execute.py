@@ -134,6 +134,8 @@ def _page_runs(
     op: LoadPages | StorePages, first: int, count: int, r: Registers, mem: Memories
 ) -> list[tuple[int, int, int]]:
     """(first row, rows, address) of each run of tokens within one page."""
+    if count and first < 0:
+        raise TrapError(f"the first token must be at least 0, not {first}")
     size = 1 << op.page_log2
     runs: list[tuple[int, int, int]] = []
     row = 0
