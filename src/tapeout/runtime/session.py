@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from tapeout.chip import Chip, load_chip
-from tapeout.compiler import Recipe, build, recipe_named
+from tapeout.compiler import Recipe, build, recipe_named, verify
 from tapeout.errors import CapacityError, ConfigError
 from tapeout.model import Tokenizer, load_architecture, load_model, load_tokenizer
 from tapeout.runtime.audit import Audit, audit
@@ -83,7 +83,7 @@ def open_device(
     chunk_tokens: int | None = None,
     order_seed: int | None = None,
 ) -> Device:
-    """Compile the model of a directory for a chip and load it.
+    """Compile the model of a directory for a chip, prove its programs safe, and load it.
 
     Raises:
         CapacityError, CompileError, ModelError: as `load_model` and `build`.
@@ -97,6 +97,8 @@ def open_device(
         context_tokens=context_tokens,
         chunk_tokens=chunk_tokens,
     )
+    for program in (built.prefill, built.decode):
+        verify(program, chip)
     return Device(model, built, order_seed=order_seed)
 
 
