@@ -51,10 +51,12 @@ def in_order(values):
 
 
 def random_values(count, rng):
-    """FP32 of all sizes, with cancellation, infinities and NaN now and then."""
+    """FP32 of all sizes, with cancellation, zeros of both signs, infinities and NaN."""
     bits = rng.integers(0, 1 << 32, count, dtype=np.uint32)
     moderate = np.ldexp(rng.normal(size=count), rng.integers(-3, 20)).astype(np.float32)
-    return np.where(rng.random(count) < 0.1, bits.view(np.float32), moderate)
+    special = rng.choice(np.array([-0.0, 0.0, np.inf, -np.inf, np.nan], np.float32), count)
+    kind = rng.choice(3, count, p=[0.85, 0.1, 0.05])
+    return np.choose(kind, [moderate, bits.view(np.float32), special])
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -43,6 +43,8 @@ def test_a_buffer_holds_what_it_promises_then_stalls(buffer, held):
         assert model.get("input_ready") == 1, f"full after {beat}"
         model.tick()
     assert model.get("input_ready") == 0
+    model.set("output_ready", 1)
+    assert model.get("input_ready") == 0, "ready comes through from the other side"
 
 
 @pytest.mark.parametrize("buffer", [b for b in BUFFERS if "x1" not in b.module_name])

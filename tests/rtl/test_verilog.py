@@ -6,6 +6,7 @@ import pytest
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from tapeout.rtl.accumulate import Accumulator
 from tapeout.rtl.component import Component
 from tapeout.rtl.stream import Fifo, SkidBuffer
 from tapeout.rtl.verilog import to_verilog
@@ -44,6 +45,10 @@ def test_ports_have_plain_names_and_resets_are_synchronous():
     assert "always_ff @(posedge clk)" in text
     assert "if (rst) output_valid <= 1'h0" in text
     assert "\\" not in text
+
+
+def test_names_need_no_escapes():
+    assert "\\" not in to_verilog(Accumulator(entries=4))
 
 
 def test_only_control_is_reset():

@@ -4,7 +4,7 @@ An element is `significand * 2^shift * 2^unit`, all sizes derived from the forma
 decoders sit at the edges of the matrix unit: one per row and one per column, not one per product.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -126,38 +126,6 @@ class OperandLayout(data.StructLayout):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Element:
-    """An element: a magnitude with a sign, or an integer."""
-
-    integer: Any
-    sign: Any
-    magnitude: Any
-    shift: Any
-    infinite: Any
-    nan: Any
-
-
-def _element(code: Any, element: str) -> _Element:
-    """Decode one element code."""
-    layout = LAYOUTS[element]
-    facts = element_facts(element)
-    no = Const(0, 1)
-    if layout.mantissa_bits < 0:
-        integer = code[: layout.bits].as_signed()
-        return _Element(integer=integer, sign=no, magnitude=no, shift=no, infinite=no, nan=no)
-    magnitude, sign = code[: layout.bits - 1], code[layout.bits - 1]
-    fraction, field = magnitude[: layout.mantissa_bits], magnitude[layout.mantissa_bits :]
-    return _Element(
-        integer=no,
-        sign=sign,
-        magnitude=Cat(fraction, field.any()),
-        shift=Mux(field == 0, 0, field - 1)[: facts.max_shift.bit_length()],
-        infinite=(magnitude == layout.max_code + 1) if facts.infinities else no,
-        nan=_is_nan(magnitude, element),
-    )
-
-
 def _is_nan(magnitude: Any, element: str) -> Any:
     layout, facts = LAYOUTS[element], element_facts(element)
     if not facts.nans:
@@ -251,27 +219,24 @@ class Decoder(Component):
 
     def _elements(self, m: Module, found: Any) -> Any:
         """Decode the elements; returns whether one is NaN."""
-        chosen = {}
+        kinds = {}
         for element, same in self._chosen(lambda fmt: fmt.element).items():
-            chosen[element] = Signal(name=f"is_{element}")
-            m.d.comb += chosen[element].eq(same)
+            kinds[element] = Signal(name=f"is_{element}")
+            m.d.comb += kinds[element].eq(same)
+        fields = _Fields(m, kinds)
         nans, infinite, zero, negative = [], [], [], []
         for i in range(BLOCK):
-            kinds = {e: _element(self.block.payload.codes[i], e) for e in chosen}
-            one = _Element(
-                **{
-                    f.name: _any(_gate(getattr(kinds[e], f.name), chosen[e]) for e in chosen)
-                    for f in fields(_Element)
-                }
-            )
-            number = Mux(one.sign, -one.magnitude, one.magnitude)
+            code = self.block.payload.codes[i]
+            sign, magnitude, shift = fields.of(m, code)
+            number = Mux(sign, -magnitude, magnitude)
             scale = found.halves[i * HALVES // BLOCK]
-            m.d.comb += found.significands[i].eq(number | _as_signed(one.integer))
-            m.d.comb += found.shifts[i].eq(one.shift)
-            nans.append(one.nan)
-            infinite.append(one.infinite)
-            zero.append(~(one.magnitude.any() & scale.significand.any()))
-            negative.append(one.sign ^ scale.negative)
+            m.d.comb += found.significands[i].eq(number | _integer(code, kinds))
+            m.d.comb += found.shifts[i].eq(shift)
+            nan, inf = _specials(code, kinds)
+            nans.append(nan)
+            infinite.append(inf)
+            zero.append(~(magnitude.any() & scale.significand.any()))
+            negative.append(sign ^ scale.negative)
         flags = (found.infinite, infinite), (found.zero, zero), (found.negative, negative)
         m.d.comb += [flag.eq(Cat(bits)) for flag, bits in flags]
         return _any(nans)
@@ -293,6 +258,64 @@ class Decoder(Component):
         unit = _any(_gate(Const(u, signed(10)), units[u]) for u in units)
         m.d.comb += found.exponent.eq(unit.as_signed() + field)
         m.d.comb += found.nan.eq(_any(nans))
+
+
+class _Fields:
+    """Where sign, exponent and fraction lie in the chosen kind of floating-point element.
+
+    Masks that a block shares, so that a lane is little more than a few ANDs.
+    """
+
+    def __init__(self, m: Module, kinds: dict[str, Any]):
+        self._shifts: dict[int, Any] = {}
+        self._signs: dict[int, Any] = {}
+        layouts = {e: LAYOUTS[e] for e in kinds if LAYOUTS[e].mantissa_bits >= 0}
+        masks: dict[str, list[Any]] = {"fraction": [], "hidden": [], "field": []}
+        for element, layout in layouts.items():
+            on, places = kinds[element], layout.mantissa_bits
+            masks["fraction"].append(Mux(on, (1 << places) - 1, 0))
+            masks["hidden"].append(Mux(on, 1 << places, 0))
+            masks["field"].append(Mux(on, (1 << (layout.bits - 1 - places)) - 1, 0))
+            self._shifts[places] = self._shifts.get(places, 0) | on
+            self._signs[layout.bits - 1] = self._signs.get(layout.bits - 1, 0) | on
+        for name, values in masks.items():
+            value = _any(values or [Const(0, 1)])
+            mask = Signal(len(value), name=f"{name}_mask")
+            m.d.comb += mask.eq(value)
+            setattr(self, name, mask)
+
+    def of(self, m: Module, code: Any) -> tuple[Any, Any, Any]:
+        """(sign, magnitude, shift) of a code; zeros if an integer is chosen."""
+        sign = _any([code[bit] & on for bit, on in self._signs.items()] or [Const(0, 1)])
+        above = [Mux(on, code[places:], 0) for places, on in self._shifts.items()]
+        field = Signal(len(self.field), name="field")
+        m.d.comb += field.eq(_any(above or [Const(0, 1)]) & self.field)
+        normal = field.any()
+        magnitude = Signal(len(self.hidden), name="magnitude")
+        m.d.comb += magnitude.eq((code & self.fraction) | Mux(normal, self.hidden, 0))
+        return sign, magnitude, (field - normal)[: len(field)]
+
+
+def _integer(code: Any, kinds: dict[str, Any]) -> Any:
+    """The value of a code if an integer is chosen, else 0."""
+    values = [Const(0, signed(1))]
+    for element, on in kinds.items():
+        layout = LAYOUTS[element]
+        if layout.mantissa_bits < 0:
+            values.append(_gate(code[: layout.bits].as_signed(), on))
+    return _any(values)
+
+
+def _specials(code: Any, kinds: dict[str, Any]) -> tuple[Any, Any]:
+    """(is NaN, is infinite) of a code of the chosen element."""
+    nan, infinite = [Const(0, 1)], [Const(0, 1)]
+    for element, on in kinds.items():
+        layout, facts = LAYOUTS[element], element_facts(element)
+        magnitude = code[: layout.bits - 1]
+        nan.append(_is_nan(magnitude, element) & on)
+        if facts.infinities:
+            infinite.append((magnitude == layout.max_code + 1) & on)
+    return _any(nan), _any(infinite)
 
 
 def check_formats(formats: tuple[Format, ...]) -> None:
@@ -321,7 +344,3 @@ def _gate(value: Any, on: Any) -> Any:
     """`value` if `on`, else 0."""
     value = Value.cast(value)
     return Mux(on, value, Const(0, value.shape()))
-
-
-def _as_signed(value: Any) -> Any:
-    return value if value.shape().signed else value.as_signed()

@@ -5,6 +5,7 @@ Amaranth writes next-state processes and a new module for every instance; Yosys'
 simulates two to four times faster.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ passes = (
 )
 libyosys.run_pass(passes, libyosys.Design())
 """
+
+NAME = re.compile(r'\\[^\s"\\]+')  # a public name of RTLIL, also inside a string
 
 
 def to_verilog(top: Component) -> str:
@@ -49,7 +52,20 @@ def _rtlil(component: Component) -> tuple[str, dict[str, Component]]:
     text = rtlil.convert(
         component, name=component.module_name, platform=emitter, ports=ports, emit_src=False
     )
-    return text, emitter.instantiated
+    return _plain(text), emitter.instantiated
+
+
+def _plain(text: str) -> str:
+    """Rename what Amaranth calls `sum$12` or `row.c0`, so that Verilog needs no escapes."""
+    taken = set(NAME.findall(text))
+    plain: dict[str, str] = {}
+    for name in sorted(name for name in taken if re.search(r"\W", name[1:])):
+        new = "\\" + re.sub(r"\W+", "_", name[1:]).strip("_")
+        while new in taken:
+            new += "_"
+        taken.add(new)
+        plain[name] = new
+    return NAME.sub(lambda found: plain.get(found[0], found[0]), text)
 
 
 def _clean(text: str, top: str) -> str:
