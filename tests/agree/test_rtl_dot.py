@@ -29,6 +29,7 @@ def agree(unit, pair, rows, seed):
     want = matmul(a, b).view(np.uint32)
     wrong = np.argwhere(got != want)
     found = [f"row {m} of a, {n} of b: {got[m, n]:08x} not {want[m, n]:08x}" for m, n in wrong[:3]]
+    assert run.cycle_of["result"][0] == 1 + unit.dot.stages
     assert not len(wrong), f"{len(wrong)} of {got.size}: {found}"
 
 

@@ -40,6 +40,7 @@ def agree(function, x, unit=UNIT):
     got, want = run.beats["result"].view(np.uint32)[:, 0], wanted(function, x)
     wrong = np.flatnonzero(got != want)
     found = [f"{x[i]:08x}: {got[i]:08x} not {want[i]:08x}" for i in wrong[:3]]
+    assert run.cycle_of["result"][0] == unit.stages
     assert not len(wrong), f"{len(wrong)} of {len(x)}: {found}"
 
 
