@@ -3,9 +3,10 @@
 import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from tapeout.chip import Chip
 from tapeout.errors import TrapError
@@ -210,7 +211,9 @@ class Machine:
         """
         order = None if seed is None else random.Random(seed)
         cores = self._start(program, scalars, fill=0 if order is None else order.randrange(256))
-        with threadpool_limits(1, "blas"):  # tiles are small: threads cost more than they give
+        with _threads().limit(
+            limits=1, user_api="blas"
+        ):  # tiles are small: threads cost more than they give
             _run_to_end(cores, order)
         return Statistics(executed=sum((core.executed for core in cores), Counter[str]()))
 
@@ -230,6 +233,12 @@ class Machine:
             for core in cores:
                 core.registers[scalar.register] = value
         return cores
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """Looks for the BLAS libraries once: the search calls back through C, which loses interrupts."""
+    return ThreadpoolController()
 
 
 def _run_to_end(cores: list[Core], order: random.Random | None) -> None:
