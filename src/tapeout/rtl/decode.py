@@ -200,14 +200,18 @@ class Decoder(Component):
 
     def build(self, m: Module) -> None:
         """Decode every element as each kind of element, and choose by the format."""
+        halves, exponent, nan_scale = self._scales(m)
+        significands, shifts, flags, nan_element = self._elements(m, halves)
         out = Signal(self.layout, reset_less=True)
-        found = Signal(self.layout)
-        nan = self._elements(m, found)
-        self._scales(m, found, nan)
         m.d.comb += self.block.ready.eq(~self.operand.valid | self.operand.ready)
         m.d.comb += self.operand.payload.eq(out)
         with m.If(self.block.ready):
-            m.d.sync += [self.operand.valid.eq(self.block.valid), out.eq(found)]
+            m.d.sync += self.operand.valid.eq(self.block.valid)
+            m.d.sync += [out.exponent.eq(exponent), out.nan.eq(nan_scale | nan_element)]
+            m.d.sync += [out.halves[i].eq(half) for i, half in enumerate(halves)]
+            m.d.sync += [out.significands[i].eq(each) for i, each in enumerate(significands)]
+            m.d.sync += [out.shifts[i].eq(shift) for i, shift in enumerate(shifts)]
+            m.d.sync += [out[name].eq(Cat(bits)) for name, bits in flags.items()]
 
     def _chosen(self, key: Any) -> Any:
         """For each kind of `key(format)`, a signal-to-be that is 1 if the format is of it."""
@@ -217,47 +221,45 @@ class Decoder(Component):
             kinds[key(fmt)] = kinds[key(fmt)] | same if key(fmt) in kinds else same
         return kinds
 
-    def _elements(self, m: Module, found: Any) -> Any:
-        """Decode the elements; returns whether one is NaN."""
+    def _elements(self, m: Module, halves: list[Any]) -> tuple[Any, Any, Any, Any]:
+        """(significands, shifts, flags by name, whether one is NaN)."""
         kinds = {}
         for element, same in self._chosen(lambda fmt: fmt.element).items():
             kinds[element] = Signal(name=f"is_{element}")
             m.d.comb += kinds[element].eq(same)
         fields = _Fields(m, kinds)
-        nans, infinite, zero, negative = [], [], [], []
+        nans, significands, shifts = [], [], []
+        flags: dict[str, list[Any]] = {"infinite": [], "zero": [], "negative": []}
         for i in range(BLOCK):
             code = self.block.payload.codes[i]
             sign, magnitude, shift = fields.of(m, code)
-            number = Mux(sign, -magnitude, magnitude)
-            scale = found.halves[i * HALVES // BLOCK]
-            m.d.comb += found.significands[i].eq(number | _integer(code, kinds))
-            m.d.comb += found.shifts[i].eq(shift)
-            nan, inf = _specials(code, kinds)
+            significands.append(Mux(sign, -magnitude, magnitude) | _integer(code, kinds))
+            shifts.append(shift)
+            nan, infinite = _specials(code, kinds)
             nans.append(nan)
-            infinite.append(inf)
-            zero.append(~(magnitude.any() & scale.significand.any()))
-            negative.append(sign ^ scale.negative)
-        flags = (found.infinite, infinite), (found.zero, zero), (found.negative, negative)
-        m.d.comb += [flag.eq(Cat(bits)) for flag, bits in flags]
-        return _any(nans)
+            scale = halves[i * HALVES // BLOCK]
+            flags["infinite"].append(infinite)
+            flags["zero"].append(~(magnitude.any() & scale.significand.any()))
+            flags["negative"].append(sign ^ scale.negative)
+        return significands, shifts, flags, _any(nans)
 
-    def _scales(self, m: Module, found: Any, nan: Any) -> None:
-        """One scale for both halves, except of NVFP4."""
+    def _scales(self, m: Module) -> tuple[list[Any], Any, Any]:
+        """One scale for both halves, of NVFP4 two: (halves, exponent, whether one is NaN)."""
         payload = self.block.payload
         kinds = self._chosen(lambda fmt: (fmt.scale, fmt.group == BLOCK // HALVES))
-        nans = [nan]
-        for half in range(HALVES):
-            target = found.halves[half]
-            scales = {k: _scale(payload.scales[half if k[1] else 0], k[0]) for k in kinds}
+        halves, nans = [], []
+        for number in range(HALVES):
+            half = Signal(self.layout.members["halves"].elem_shape, name=f"half{number}")
+            scales = {k: _scale(payload.scales[number if k[1] else 0], k[0]) for k in kinds}
             for name in ("significand", "shift", "negative"):
                 value = _any(_gate(getattr(scales[k], name), kinds[k]) for k in kinds)
-                m.d.comb += target[name].eq(value)
+                m.d.comb += half[name].eq(value)
+            halves.append(half)
             nans += [scales[k].nan & kinds[k] for k in kinds]
             field = _any(_gate(scales[k].field, kinds[k]) for k in kinds)
         units = self._chosen(unit_exponent)
         unit = _any(_gate(Const(u, signed(10)), units[u]) for u in units)
-        m.d.comb += found.exponent.eq(unit.as_signed() + field)
-        m.d.comb += found.nan.eq(_any(nans))
+        return halves, unit.as_signed() + field, _any(nans)
 
 
 class _Fields:
