@@ -234,8 +234,9 @@ class Model:
     def __init__(self, build: Build, *, seed: int = 1, trace: Path | None = None) -> None:
         self.ports = build.ports
         self._number = {name: i for i, name in enumerate(build.ports)}
+        self._model: int | None = None
         self._library = _load(build.library)
-        self._model: int | None = self._library.model_new(seed)
+        self._model = self._library.model_new(seed)
         if trace is not None:
             assert build.traced, "only a build with `trace` writes waves"
             assert self._library.model_trace(self._model, str(trace).encode()), f"no {trace}"
