@@ -101,7 +101,6 @@ def test_a_held_span_is_drafted_again(draft: Device, critic: OpenCritic, thresho
     assert len(first) >= 8
     assert first == unchecked(draft)[: len(first)]
     assert tokens_of(events) != unchecked(draft)
-    assert events[-1] == Finished(reason="length", text="")
 
 
 @given(
@@ -226,6 +225,39 @@ def test_each_span_has_all_attempts(draft: Device, judge: Device):
     assert events[-1] == Finished(reason="length", text="")
     assert len(tokens_of(events)) == REQUEST.max_tokens
     assert {e.attempt for e in events if isinstance(e, Held)} == {0}
+
+
+class Scripted(Critic):
+    """Gives each draft the next of these scores, then 0."""
+
+    script: tuple[float, ...] = ()
+
+    def judge(self, first_position: int, tokens: Sequence[int]) -> Verdict:
+        at = len(self.verdicts)
+        score = self.script[at] if at < len(self.script) else 0.0
+        verdict = super().judge(first_position, tokens)
+        self.verdicts[-1] = replace(verdict, scores=((score,),) * len(tokens))
+        return self.verdicts[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "held", "reason"),
+    [
+        ((0.49,), [], "length"),
+        ((0.6, 0.24), [0.6], "length"),
+        ((0.6, 0.26, 0.12), [0.6, 0.26], "length"),
+        ((0.6, 0.26, 0.13, 0.07), [0.6, 0.26, 0.13, 0.07], "withheld"),
+    ],
+)
+def test_each_attempt_must_stay_below_half_the_threshold_of_the_one_before(
+    draft: Device, judge: Device, script: tuple[float, ...], held: list[float], reason: str
+):
+    critic = Scripted(judge, rules(0.5))
+    critic.script = script
+    events = log_of(draft, critic, attempts=4)
+    assert [e.score for e in events if isinstance(e, Held)] == held
+    assert isinstance(events[-1], Finished)
+    assert events[-1].reason == reason
 
 
 def test_a_span_ends_with_its_line(draft: Device, critic: OpenCritic):

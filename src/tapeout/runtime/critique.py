@@ -19,6 +19,10 @@ ATTEMPT_SHIFT = 32
 """A draw's counter is attempt * 2^32 + the token's number: the first attempt draws what an
 unchecked request would."""
 
+REVISION_SHARE = 0.5
+"""Each attempt at a span must stay below this share of the thresholds of the one before: who draws
+until the critic is content would otherwise find what it misses."""
+
 REVISION_TEMPERATURE = 1.0
 """Temperature of a greedy request's further attempts: greedy would only say the same again."""
 
@@ -162,7 +166,7 @@ def _spans(draft: _Draft, hold: Hold, policy: Policy) -> Iterator[CheckedEvent]:
             break
         verdict = hold.judge()
         yield verdict
-        if verdict.clear:
+        if verdict.below(REVISION_SHARE**attempt):
             yield hold.release(verdict)
             attempt = 0
             if end:

@@ -10,6 +10,7 @@ import numpy as np
 from tapeout.runtime.constitution import Constitution
 
 Scores: TypeAlias = tuple[tuple[float, ...], ...]
+Share: TypeAlias = float
 
 
 def digest(tokens: Sequence[int]) -> str:
@@ -37,7 +38,11 @@ class Verdict:
     @property
     def clear(self) -> bool:
         """Whether every score is below its threshold; a NaN is not."""
-        limits = [p.threshold for p in self.constitution.principle]
+        return self.below(1.0)
+
+    def below(self, share: Share) -> bool:
+        """Whether every score is below this share of its threshold; a NaN is not."""
+        limits = [share * p.threshold for p in self.constitution.principle]
         return bool(self.scores) and all(
             len(row) == len(limits) and all(s < t for s, t in zip(row, limits, strict=True))
             for row in self.scores

@@ -237,7 +237,7 @@ class Machine:
 
 @cache
 def _threads() -> ThreadpoolController:
-    """Looks for the BLAS libraries once: the search calls back through C, which loses interrupts."""
+    """Looks for BLAS once: the search calls back through C, where an interrupt would be lost."""
     return ThreadpoolController()
 
 
