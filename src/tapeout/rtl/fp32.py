@@ -67,11 +67,18 @@ def shift_right_sticky(m: Module, value: Any, amount: Any) -> Any:
     return value
 
 
-def normalise(m: Module, value: Any) -> tuple[Any, Any]:
-    """Shift left until the top bit is 1; returns (value, places). Zero stays zero."""
-    places = []
+def normalise(m: Module, value: Any, *, keep: int = 0) -> tuple[Any, Any]:
+    """Shift left until the top bit is 1; returns (value, places). Zero stays zero.
+
+    With `keep`, only so many top bits of the result count, the last of them standing for all that
+    lies below: what the remaining steps cannot lift into them is collapsed before each step.
+    """
+    places: list[Any] = []
     for step in reversed(range((len(value) - 1).bit_length())):
         shift = 1 << step
+        needed = keep + 2 * shift - 1
+        if keep and len(value) > needed:
+            value = Cat(value[: 1 - needed].any(), value[1 - needed :])
         empty = Signal(name=f"empty{step}")
         after = Signal(len(value), name=f"normal{step}")
         m.d.comb += empty.eq(~value[-shift:].any())
@@ -98,7 +105,7 @@ def round_to_fp32(m: Module, pipe: Pipe, magnitude: Any, top: Any, *also: Any) -
     `top` (signed) is the exponent field that the number has if its top bit is 1. Returns the 31
     bits without sign, and `also` as they are after the cuts.
     """
-    value, places = normalise(m, magnitude)
+    value, places = normalise(m, magnitude, keep=SIGNIFICAND + 2)
     value, field, *also = pipe.cut(value, _signed(top - places), *also)
 
     # The sticky bit stands for all that lies below 24 bits and the half.
