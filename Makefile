@@ -46,6 +46,6 @@ clean:  ## Remove what the other targets made.
 	@touch $@
 
 .venv/tests: .venv/package
-	@echo "installing what the tests need (about 90 MB to download the first time)"
+	@echo "installing what the tests need (about 140 MB to download the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	@touch $@

@@ -56,7 +56,7 @@ OUT = Path("out")
 RECIPE = "mxfp8_e4m3"
 MAX_TOKENS, CONTEXT = 96, 512
 WINDOWS, WINDOW_TOKENS = 8, 256
-# Seed 3 is chosen of three: it shows texts released, held, revised and withheld. It is no statistic.
+# Seed 3 is chosen of three: its texts are released, revised or withheld. It is no statistic.
 SAMPLING = Sampling(temperature=0.8, seed=3)
 
 

@@ -57,7 +57,7 @@ class Component(wiring.Component):
 
     def build(self, m: Module) -> None:
         """Add the logic of the component to `m`."""
-        raise NotImplementedError
+        raise AssertionError(f"{self} must add its logic to {m}")
 
     def elaborate(self, platform: Any) -> Any:
         """Return an instance while a parent is emitted, else the logic itself."""
