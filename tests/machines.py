@@ -24,22 +24,23 @@ def chip_with_cores(cores: int) -> Chip:
 @st.composite
 def chips(draw: st.DrawFn) -> Chip:
     """A chip of any legal shape; many are too small for a model."""
-    rows, columns = 1 << draw(st.integers(0, 4)), 1 << draw(st.integers(0, 4))
+    rows, columns = 1 << draw(st.integers(0, 4)), 1 << draw(st.integers(2, 4))
     base = chip_named("nano")
-    step = max(4, rows * columns)
-    accumulators = step * draw(st.integers(1, 4096 // step))
-    banks = 1 << draw(st.integers(0, 4))
+    least = max(32, rows * columns).bit_length() - 1
+    accumulators = 1 << draw(st.integers(least, 12))
+    banks = 1 << draw(st.integers(2, 4))
     l1_bytes = 64 * banks * draw(st.integers(16 * 1024 // (64 * banks), 131072 // (64 * banks)))
     return replace(
         base,
         name="random",
         cores=draw(st.integers(1, 5)),
         matrix=replace(base.matrix, rows=rows, columns=columns, accumulators=accumulators),
+        vector=replace(base.vector, lanes=1 << draw(st.integers(2, 5))),
         core=replace(
             base.core,
             l1_banks=banks,
             l1_bytes=l1_bytes,
-            scale_bytes=64 * draw(st.integers(32, 512)),
+            scale_bytes=256 * draw(st.integers(8, 128)),
             queue_depth=draw(st.integers(2, 64)),
         ),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tapeout.chip import Chip, load_chip
 from tapeout.compiler.verify import Proof, verify
-from tapeout.isa import Instruction, Program, Queue, Region, Scalar, Space, Table, Take
+from tapeout.isa import Instruction, Program, Queue, Region, Scalar, Space, Table, Take, acc_pitch
 from tapeout.isa.fields import AluFn, Broadcast, MapFn
 from tapeout.isa.instructions import (
     Alu,
@@ -106,7 +106,7 @@ def copy_acc(dst: int, rows: int = 4, rows_reg: int = 0) -> Map:
         fn=MapFn.COPY,
         a_space=Space.ACC,
         a=0,
-        a_pitch=32,
+        a_pitch=acc_pitch(8),
         b=0,
         b_pitch=0,
         b_mode=Broadcast.FULL,

@@ -57,7 +57,7 @@ def test_products_read_rows_as_registers_say():
         Tile(space=Space.L1, start=1024, rows=8, pitch=32, row_bytes=32),
         Tile(space=Space.L1, start=0, rows=4, pitch=32, row_bytes=32),
     ]
-    assert writes == [Tile(space=Space.ACC, start=0, rows=4, pitch=32, row_bytes=32)]
+    assert writes == [Tile(space=Space.ACC, start=0, rows=4, pitch=128, row_bytes=32)]
 
 
 def test_memory_addresses_range_over_their_register():

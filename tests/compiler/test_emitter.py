@@ -300,14 +300,15 @@ def any_operation(draw: st.DrawFn) -> Operation:
     """An operation on a few tiles of L1, the accumulators and memory, which often clash."""
     a, b, c, out = draw(TILES), draw(TILES), draw(TILES), draw(MEMORY)
     kind = draw(st.integers(0, 5))
-    ops: list[Operation] = [
+    again: Operation = replace(matmul(a, b, 0), accumulate=1)
+    ops: tuple[Operation, ...] = (
         load(a, src=draw(st.one_of(MEMORY, TILES)), rows=draw(st.integers(0, 2)), size=32),
         store(a, dst=out, size=32),
         add(a, b, c, columns=8),
-        matmul(a, b, 4 * draw(st.integers(0, 3)) * 4),
-        add(16 * draw(st.integers(0, 3)), b, c, columns=1, a_space=Space.ACC),
-        replace(matmul(a, b, 0), accumulate=1),
-    ]
+        matmul(a, b, 128 * draw(st.integers(0, 3))),
+        add(128 * draw(st.integers(0, 3)), b, c, columns=1, a_space=Space.ACC),
+        again,
+    )
     return ops[kind]
 
 
@@ -355,9 +356,9 @@ def memory_after(code: tuple[Instruction, ...], seed: int | None) -> bytes:
     start = Emitter(constant_end=CONSTANT_END, pages=1)
     start.emit(fill[0])
     start.emit(replace(matmul(0, 32, 0), n=4, b_pitch=32))
-    start.emit(replace(matmul(0, 32, 16), n=4, b_pitch=32))
-    start.emit(replace(matmul(0, 32, 32), n=4, b_pitch=32))
-    start.emit(replace(matmul(0, 32, 48), n=4, b_pitch=32))
+    start.emit(replace(matmul(0, 32, 128), n=4, b_pitch=32))
+    start.emit(replace(matmul(0, 32, 256), n=4, b_pitch=32))
+    start.emit(replace(matmul(0, 32, 384), n=4, b_pitch=32))
     start.barrier()
     code = (*start.instructions, *code)
     machine.run(Program(name="x", chip=NANO.fingerprint, cores=(code,)), {}, seed=seed)

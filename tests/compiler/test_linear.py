@@ -123,9 +123,9 @@ def test_small_cores_slice_k(recipe: str, k: int, l1_kib: int):
     k=st.integers(1, 700).map(lambda x: 4 * x),
     n=st.integers(1, 60).map(lambda x: 4 * x),
     cores=st.integers(1, 3),
-    accumulators=st.integers(1, 128).map(lambda x: 16 * x),
+    accumulators=st.integers(5, 11).map(lambda x: 1 << x),
     l1_bytes=st.integers(64, 1000).map(lambda x: 256 * x),
-    scale_bytes=st.integers(32, 256).map(lambda x: 64 * x),
+    scale_bytes=st.integers(8, 64).map(lambda x: 256 * x),
     seed=st.one_of(st.none(), st.integers(0, 9)),
 )
 @settings(max_examples=40)

@@ -53,7 +53,7 @@ def test_legal_programs_are_accepted(name: str):
     assert proof.hazards >= 4
     assert proof.counters == 4
     assert proof.peak_l1_bytes == 2048 + 4 * 32
-    assert proof.peak_acc_bytes == 4 * 32
+    assert proof.peak_acc_bytes == 3 * 128 + 32
 
 
 @given(st.data())
@@ -299,6 +299,13 @@ def test_accesses_stay_in_their_memories():
     big = [at(load(0, INPUT)), at(load(1024, WEIGHTS, 8), signal=0)]
     with pytest.raises(CompileError, match="must fit one bank"):
         check(*big, at(matmul(0, 1024, acc=bank - 64), (0, 1)))
+
+
+def test_a_result_starts_on_a_multiple_of_its_rows():
+    big = [at(load(0, INPUT)), at(load(1024, WEIGHTS, 8), signal=0)]
+    check(*big, at(matmul(0, 1024, acc=1024), (0, 1)))
+    with pytest.raises(CompileError, match="4 rows must start on a multiple of 512 bytes, not at"):
+        check(*big, at(matmul(0, 1024, acc=1152), (0, 1)))
 
 
 @pytest.mark.parametrize("place", [WEIGHTS, INPUT])

@@ -158,7 +158,9 @@ LOAD = dict(
         ({"src": (1 << 16) - 64}, {}, "address range 0xffc0..0x10020 must lie in 0..0x10000"),
         ({"space": 1, "dst": (1 << 13) - 16}, {}, "must lie in 0..0x2000"),
         ({}, {1: -1}, "address range -0x1.."),
-        ({}, {2: -3}, "rows must not be negative, not -1"),
+        ({}, {2: -3}, "rows must be in 0..2047, not -1"),
+        ({}, {2: 2046}, "rows must be in 0..2047, not 2048"),
+        ({"row_bytes": 0}, {}, "row_bytes must be at least 1, not 0"),
     ],
 )
 def test_a_tile_outside_a_memory_traps(

@@ -19,12 +19,12 @@ from sim.oracle import (
     values,
 )
 from tapeout.errors import ConfigError, TrapError
-from tapeout.isa import Matmul, Space, VectorMatmul
+from tapeout.isa import Matmul, Space, VectorMatmul, acc_pitch
 from tapeout.numerics import FORMATS, Format, format_named
 from tapeout.sim.execute import execute
 
 PAIRS = [(a, b) for a in FORMATS for b in FORMATS if a.family == b.family != "wide"]
-A, B, ACC, A_SCALE, B_SCALE = 0x40, 0x4010, 0x30, 0x20, 0x1010
+A, B, ACC, A_SCALE, B_SCALE = 0x40, 0x4010, 0x800, 0x20, 0x1010
 A_PITCH, B_PITCH, A_SCALE_PITCH, B_SCALE_PITCH = 0x110, 0x130, 0x40, 0x30
 
 
@@ -49,10 +49,6 @@ def matmul(a: Format, b: Format, k_blocks: int, n: int, **rest: int) -> Matmul:
         transpose=0,
     )
     return Matmul(**(fields | rest))
-
-
-def acc_pitch(n: int) -> int:
-    return (n + 3) // 4 * 16
 
 
 def operand(rng: np.random.Generator, mem: Any, fmt: Format, rows: int, k: int, *, is_a: bool):
@@ -176,6 +172,16 @@ def test_a_product_outside_the_accumulators_traps():
     fmt = format_named("int8")
     with pytest.raises(TrapError, match=r"must lie in 0\.\.0x2000"):
         execute(matmul(fmt, fmt, 1, 4, acc=(1 << 13) - 16), [0] * 5 + [1] + [0] * 26, mem)
+
+
+@pytest.mark.parametrize(("m", "acc"), [(1, 64), (2, 128), (3, 256), (9, 1024)])
+def test_a_result_that_does_not_start_on_its_rows_traps(m: int, acc: int):
+    mem = memories(np.random.default_rng(0))
+    fmt = format_named("int8")
+    r = [0] * 5 + [m - 1] + [0] * 26
+    with pytest.raises(TrapError, match=f"must start on a multiple of .*, not at {acc:#x}"):
+        execute(matmul(fmt, fmt, 1, 4, acc=acc), r, mem)
+    execute(matmul(fmt, fmt, 1, 4, acc=2 * acc), r, mem)
 
 
 def test_families_do_not_mix():

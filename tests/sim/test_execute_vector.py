@@ -231,7 +231,7 @@ def test_rope_turns_each_head(head_dim: int, heads: int):
 def softmax_op(space: Space, rows: int, **rest: int) -> Softmax:
     fields: dict[str, int] = dict(
         scores=SRC,
-        columns=40,
+        columns=64,
         state=0x1000,
         state_pitch=0x40,
         rows=rows,
@@ -243,7 +243,7 @@ def softmax_op(space: Space, rows: int, **rest: int) -> Softmax:
         value_format=format_named("bf16").code,
         value_scale=0x20,
         dst=DST,
-        dst_pitch=0xC0,
+        dst_pitch=0x100,
         format=format_named("fp32").code,
         mode=ScaleMode.FLOOR,
         scale=0x800,
@@ -254,8 +254,8 @@ def softmax_op(space: Space, rows: int, **rest: int) -> Softmax:
 def softmax_case(rows: int, space: Space) -> tuple[Memories, F32, F32]:
     rng = np.random.default_rng(rows)
     mem = memories(rng)
-    scores = 3 * normal(rng, rows, 40)
-    put(mem.space(space), SRC, 160, bytes_of(scores))
+    scores = 3 * normal(rng, rows, 64)
+    put(mem.space(space), SRC, 256, bytes_of(scores))
     state = np.array([[-math.inf] * rows, [0.0] * rows], np.float32)
     state[:, 1::2] = [[0.5], [7.0]]  # every second row has seen keys before
     put(mem.l1, 0x1000, 0x40, bytes_of(state))
@@ -270,13 +270,13 @@ def test_softmax_counts_exactly_the_keys_in_sight(space: Space, window: int, que
     rows = 6
     mem, scores, state = softmax_case(rows, space)
     execute(softmax_op(space, rows, window=window), [0, query, key, *[0] * 29], mem)
-    p = floats(get(mem.l1, DST, 0xC0, rows, 160))
+    p = floats(get(mem.l1, DST, 0x100, rows, 256))
     m, l, alpha = floats(get(mem.l1, 0x1000, 0x40, 3, 4 * rows))  # noqa: E741
     for row in range(rows):
         mine = query + row // 2
-        seen = [c for c in range(40) if mine - (window or 10**9) < key + c <= mine]
+        seen = [c for c in range(64) if mine - (window or 10**9) < key + c <= mine]
         peak = max([state[0, row], *scores[row, seen]])
-        wanted = np.zeros(40)
+        wanted = np.zeros(64)
         wanted[seen] = np.exp2(scores[row, seen].astype(float) - peak)
         np.testing.assert_allclose(p[row], wanted, rtol=2e-6, atol=1e-30)
         assert ((p[row] != 0) == (wanted != 0)).all()
@@ -295,10 +295,10 @@ def test_softmax_multiplies_by_value_scales_and_quantises(value: str, name: str,
     other, _, _ = softmax_case(rows, Space.ACC)
     r = [0, 50, 0, *[0] * 29]
     execute(softmax_op(Space.ACC, rows), r, other)
-    p = floats(get(other.l1, DST, 0xC0, rows, 160))
+    p = floats(get(other.l1, DST, 0x100, rows, 256))
     if scaled.scale_bits:
         size = scaled.scale_bits // 8
-        scales = random_rows(np.random.default_rng(0), scaled, 40, 32)[1][:, :size]
+        scales = random_rows(np.random.default_rng(0), scaled, 64, 32)[1][:, :size]
         put(mem.scale, 0x20, 16, scales)
         codes = [int.from_bytes(row.tobytes(), "little") for row in scales]
         unit = 64 if value == "mxint8" else 1  # MXINT8's 2^-6 belongs to its elements
@@ -306,7 +306,7 @@ def test_softmax_multiplies_by_value_scales_and_quantises(value: str, name: str,
     elements, out_scales = quantised(p, fmt, mode)
     op = softmax_op(Space.ACC, rows, value_format=scaled.code, format=fmt.code, mode=mode)
     execute(op, r, mem)
-    np.testing.assert_array_equal(get(mem.l1, DST, 0xC0, rows, elements.shape[1]), elements)
+    np.testing.assert_array_equal(get(mem.l1, DST, 0x100, rows, elements.shape[1]), elements)
     np.testing.assert_array_equal(get(mem.scale, 0x800, 16, rows, out_scales.shape[1]), out_scales)
 
 

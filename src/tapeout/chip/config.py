@@ -13,6 +13,12 @@ from tapeout import config
 K0 = 32
 """Lanes of a dot-product unit: the elements of one block (8-bit formats; 4-bit ones run twice)."""
 
+L1_BANK_BYTES = 64
+"""Width of a bank of L1."""
+
+GRANULE_BYTES = 16
+"""What addresses on the core are multiples of."""
+
 Count = Annotated[int, Meta(gt=0, le=1 << 20)]
 Bytes = Annotated[int, Meta(gt=0)]
 Rate = Annotated[float, Meta(gt=0)]
@@ -21,6 +27,11 @@ Rate = Annotated[float, Meta(gt=0)]
 def _power_of_two(name: str, value: int) -> None:
     if value & (value - 1):
         raise ValueError(f"{name} must be a power of two, not {value}")
+
+
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be in {low}..{high}, not {value}")
 
 
 def _multiple(name: str, value: int, of: int) -> None:
@@ -40,8 +51,13 @@ class MatrixUnit:
     def __post_init__(self) -> None:
         _power_of_two("matrix.rows", self.rows)
         _power_of_two("matrix.columns", self.columns)
-        # A bank starts on a granule of 16 bytes.
-        _multiple("matrix.accumulators", self.accumulators, max(4, self.rows * self.columns))
+        _power_of_two("matrix.accumulators", self.accumulators)
+        _within("matrix.rows", self.rows, 1, 64)
+        # Four FP32 numbers fill a granule; rows of results are at least 32 numbers apart.
+        _within("matrix.columns", self.columns, 4, 32)
+        _within(
+            "matrix.accumulators", self.accumulators, max(32, self.rows * self.columns), 1 << 17
+        )
 
     @property
     def macs_per_cycle(self) -> int:
@@ -57,6 +73,7 @@ class VectorUnit:
 
     def __post_init__(self) -> None:
         _power_of_two("vector.lanes", self.lanes)
+        _within("vector.lanes", self.lanes, 4, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +88,9 @@ class Local:
 
     def __post_init__(self) -> None:
         _power_of_two("core.l1_banks", self.l1_banks)
-        _multiple("core.l1_bytes", self.l1_bytes, 64 * self.l1_banks)
-        _multiple("core.scale_bytes", self.scale_bytes, 64)
+        _multiple("core.l1_bytes", self.l1_bytes, L1_BANK_BYTES * self.l1_banks)
+        _multiple("core.scale_bytes", self.scale_bytes, 16 * GRANULE_BYTES)
+        _within("core.l1_banks", self.l1_banks, 4, 1 << 10)
         if self.l1_bytes > 1 << 24:
             raise ValueError(f"core.l1_bytes must be at most 16 MiB, not {self.l1_bytes}")
         if self.scale_bytes > 1 << 20:
@@ -126,6 +144,14 @@ class Chip:
     l2: SharedSram
     hbm: Hbm
     process: Process
+
+    def __post_init__(self) -> None:
+        most = self.core.l1_banks * L1_BANK_BYTES // 8
+        if self.vector.lanes > most:
+            raise ValueError(
+                f"vector.lanes must be at most {most}, half the width of {self.core.l1_banks} banks"
+                f" of L1, not {self.vector.lanes}"
+            )
 
     @property
     def macs_per_s(self) -> float:

@@ -303,7 +303,7 @@ def _softmax(op: Softmax) -> Extents:
     scale_bytes = out_format.scale_row_bytes(op.columns)
     value_scale_bytes = format_of_code(op.value_format).scale_bits // 8
     state = [_numbers(op.state + i * op.state_pitch, rows, reg) for i in range(3)]
-    reads = [_local(op.space, op.scores, rows, reg, score_bytes, score_bytes), *state[:2]]
+    reads = [_local(op.space, op.scores, rows, reg, op.score_pitch, score_bytes), *state[:2]]
     if value_scale_bytes:
         reads.append(_scale(op.value_scale, op.columns, 0, GRANULE_BYTES, value_scale_bytes))
     writes = [*state, _l1(op.dst, rows, reg, op.dst_pitch, out_format.row_bytes(op.columns))]

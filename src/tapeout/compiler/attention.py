@@ -12,10 +12,18 @@ from tapeout.compiler.append import (
 )
 from tapeout.compiler.core import Buffers, CodesTile, CoreBuilder, Tile32
 from tapeout.compiler.emitter import ZERO, Reg
-from tapeout.compiler.layout import FP32_BYTES, Codes, align, scale_pitch
+from tapeout.compiler.layout import FP32_BYTES, Codes, align, power_of_two, scale_pitch
 from tapeout.compiler.spans import Span, each_sequence, in_tiles
 from tapeout.errors import CapacityError
-from tapeout.isa.fields import GRANULE_BYTES, AluFn, Broadcast, MapFn, Space
+from tapeout.isa.fields import (
+    GRANULE_BYTES,
+    ROWS_MAX,
+    AluFn,
+    Broadcast,
+    MapFn,
+    Space,
+    acc_pitch,
+)
 from tapeout.isa.instructions import LoadPages, Softmax
 from tapeout.numerics import ATTENTION_CHUNK
 from tapeout.numerics.formats import padded
@@ -145,8 +153,8 @@ def _results(b: CoreBuilder, rows: int, buffers: Buffers) -> tuple[Tile32, Tile3
         )
     bank = FP32_BYTES * b.chip.matrix.accumulators
     return (
-        Tile32(space=Space.ACC, address=0, pitch=FP32_BYTES * ATTENTION_CHUNK),
-        Tile32(space=Space.ACC, address=bank, pitch=FP32_BYTES * n),
+        Tile32(space=Space.ACC, address=0, pitch=acc_pitch(ATTENTION_CHUNK)),
+        Tile32(space=Space.ACC, address=bank, pitch=acc_pitch(n)),
     )
 
 
@@ -361,9 +369,10 @@ def plan_attention(b: CoreBuilder, heads: int) -> AttentionPlan:
 def _attention_fits(b: CoreBuilder, plan: AttentionPlan) -> bool:
     a, core = b.architecture, b.chip.core
     rows, n = plan.tokens * (a.heads // a.kv_heads), padded(a.head_dim)
-    if not b.recipe.wide and rows * max(ATTENTION_CHUNK, n) > b.chip.matrix.accumulators:
+    results_bytes = power_of_two(rows) * max(acc_pitch(ATTENTION_CHUNK), acc_pitch(n))
+    if not b.recipe.wide and results_bytes > FP32_BYTES * b.chip.matrix.accumulators:
         return False
-    if rows > 2047:
+    if rows > ROWS_MAX:
         return False
     buffers = Buffers(core.l1_bytes, core.scale_bytes, l1=b.constants_end, what="attention")
     source = b.layout.queries

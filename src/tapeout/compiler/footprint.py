@@ -7,7 +7,6 @@ from tapeout.chip import Chip
 from tapeout.compiler.accesses import Extent, Tile, extents, spread
 from tapeout.compiler.limits import (
     READ_ONLY,
-    ROWS_MAX,
     check_bank,
     check_instruction,
     check_local,
@@ -20,7 +19,7 @@ from tapeout.compiler.registers import CommandProcessor, Registers
 from tapeout.compiler.structure import Node, Repeat, located
 from tapeout.compiler.written import Area, Columns, Guards, Written
 from tapeout.errors import CompileError
-from tapeout.isa.fields import AluFn, Queue, Space
+from tapeout.isa.fields import ROWS_MAX, AluFn, Queue, Space
 from tapeout.isa.instructions import (
     Barrier,
     LoadPages,

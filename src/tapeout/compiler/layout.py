@@ -30,6 +30,11 @@ def align(value: int, to: int = GRANULE_BYTES) -> int:
     return -(-value // to) * to
 
 
+def power_of_two(value: int) -> int:
+    """The least power of two not below `value`; 1 for 0."""
+    return 1 << max(0, value - 1).bit_length()
+
+
 def scale_pitch(fmt: Format, k: int) -> int:
     """Bytes from row to row of a tensor's scales, in memory and on the core; 0 without scales."""
     return align(fmt.scale_row_bytes(k))

@@ -1,34 +1,24 @@
 """What every instruction must keep to, wherever it stands: shapes, formats, sizes, header."""
 
-from dataclasses import fields
-
 from tapeout.chip import Chip
 from tapeout.compiler.accesses import FP32_BYTES, Tile
 from tapeout.errors import CompileError
 from tapeout.isa.encoding import encode
-from tapeout.isa.fields import GRANULE_BYTES, MapFn, Queue, Space
+from tapeout.isa.fields import Queue, Space
 from tapeout.isa.instructions import (
     Dequantise,
     Instruction,
-    LoadPages,
     LoadTile,
-    Map,
     Matmul,
     Operation,
     Quantise,
-    Rope,
-    Softmax,
-    StorePages,
-    VectorMatmul,
 )
 from tapeout.isa.program import Region
-from tapeout.numerics.formats import BLOCK, check_pair, format_of_code
+from tapeout.isa.shapes import shape_problem
+from tapeout.numerics.formats import check_pair, format_of_code
 
 WORKERS = (Queue.LD, Queue.ST, Queue.MU, Queue.VU)
 """Queues that a program may use."""
-
-ROWS_MAX = 2047
-"""Rows of a tile: a field of 11 bits and a register are added in 11 bits."""
 
 READ_ONLY = ("weights", "constants", "input")
 
@@ -41,8 +31,9 @@ def check_instruction(instruction: Instruction) -> None:
     """
     encode(instruction)
     _check_header(instruction)
-    _check_sizes(instruction.op)
-    _check_shape(instruction.op)
+    _check_formats(instruction.op)
+    if problem := shape_problem(instruction.op):
+        raise CompileError(problem)
 
 
 def _check_header(instruction: Instruction) -> None:
@@ -83,6 +74,11 @@ def check_bank(op: Operation, tile: Tile, chip: Chip) -> None:
             f"m x n must fit one bank of {chip.matrix.accumulators} accumulators,"
             f" not lie at bytes {tile.start}..{tile.end - 1}"
         )
+    if isinstance(op, Matmul) and tile.start % op.acc_alignment(tile.rows):
+        raise CompileError(
+            f"a result of {tile.rows} rows must start on a multiple of"
+            f" {op.acc_alignment(tile.rows)} bytes, not at {tile.start}"
+        )
 
 
 def region_of(tile: Tile, regions: tuple[Region, ...], *, write: bool) -> Region:
@@ -113,58 +109,11 @@ def check_pitch(op: Operation, tile: Tile, *, write: bool) -> None:
         )
 
 
-def _check_sizes(op: Operation) -> None:
-    names = {f.name for f in fields(op)}
-    for name in ("columns", "n", "k_blocks", "head_dim", "group", "row_bytes"):
-        if name in names and getattr(op, name) == 0:
-            raise CompileError(f"{name} must be at least 1, not 0")
-
-
-def _check_shape(op: Operation) -> None:
+def _check_formats(op: Operation) -> None:
     match op:
-        case Matmul() | VectorMatmul():
-            _check_product(op)
-        case Map():
-            if op.a_space == Space.SCALE and op.fn != MapFn.FILL:
-                raise CompileError("a must lie in L1 or ACC, not in SCALE")
-        case Softmax():
-            _check_softmax(op)
-        case Rope():
-            if op.head_dim % 2 or op.columns % op.head_dim:
-                raise CompileError(
-                    f"head_dim must be even and divide {op.columns} columns, not {op.head_dim}"
-                )
+        case Matmul():
+            check_pair(format_of_code(op.a_format), format_of_code(op.b_format))
         case Quantise() | Dequantise():
             format_of_code(op.format)
-        case LoadPages() | StorePages():
-            _check_page(op)
         case _:
             pass
-
-
-def _check_product(op: Matmul | VectorMatmul) -> None:
-    b = format_of_code(op.b_format)
-    if isinstance(op, Matmul):
-        check_pair(format_of_code(op.a_format), b)
-    elif b.family != "wide":
-        raise CompileError(f"b must be bf16 or fp32 in the vector unit, not {b.name}")
-    if op.transpose and op.n * b.element_bits % 8:
-        raise CompileError(f"n must fill whole bytes of {b.name}, not be {op.n}")
-
-
-def _check_softmax(op: Softmax) -> None:
-    out, value = format_of_code(op.format), format_of_code(op.value_format)
-    if op.space == Space.SCALE:
-        raise CompileError("the scores must lie in L1 or ACC, not in SCALE")
-    if op.columns % BLOCK:
-        raise CompileError(f"columns must be a multiple of {BLOCK}, not {op.columns}")
-    if out.scale_row_bytes(op.columns) > GRANULE_BYTES:
-        raise CompileError(f"the scales of a row must fit {GRANULE_BYTES} bytes")
-    if (out.family == "wide") != (value.family == "wide"):
-        raise CompileError(f"probabilities in {out.name} do not multiply values in {value.name}")
-
-
-def _check_page(op: LoadPages | StorePages) -> None:
-    end = op.offset + (op.row_bytes << op.page_log2)
-    if end > op.page_bytes:
-        raise CompileError(f"the rows must end within a page of {op.page_bytes} bytes, not {end}")

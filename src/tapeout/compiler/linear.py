@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 
 from tapeout.compiler.core import Buffers, CodesTile, CoreBuilder, Tile32, columns_of, l1_tile
-from tapeout.compiler.layout import FACTORED, FP32_BYTES, Codes, align, scale_pitch
+from tapeout.compiler.layout import FACTORED, FP32_BYTES, Codes, align, power_of_two, scale_pitch
 from tapeout.errors import CapacityError
-from tapeout.isa.fields import Broadcast, MapFn, Space
+from tapeout.isa.fields import Broadcast, MapFn, Space, acc_pitch
 from tapeout.isa.program import Placement
 from tapeout.numerics import Format, segments
 from tapeout.numerics.formats import BLOCK, padded
@@ -142,7 +142,7 @@ class _Stream:
         return Tile32(
             space=Space.ACC,
             address=bank * FP32_BYTES * self.b.chip.matrix.accumulators,
-            pitch=align(FP32_BYTES * columns),
+            pitch=acc_pitch(columns),
         )
 
     def _map(self, fn: MapFn, a: Tile32, b: Tile32, dst: Tile32, columns: int) -> None:
@@ -287,7 +287,7 @@ def _largest_n(
     share = align(-(-work.n // b.chip.cores), work.unit)
     most = min(share, MOST_ROWS // work.unit * work.unit)
     if not b.recipe.wide:
-        row = b.chip.matrix.accumulators // work.rows // 4 * 4  # rows start on a granule
+        row = b.chip.matrix.accumulators // power_of_two(work.rows)
         most = min(most, row // work.unit * work.unit)
     low, high = 0, most // work.unit
     while low < high:  # the largest multiple of `unit` that fits

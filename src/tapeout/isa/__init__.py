@@ -10,12 +10,14 @@ from tapeout.isa.fields import (
     COUNTERS,
     GRANULE_BYTES,
     REGISTERS,
+    ROWS_MAX,
     AluFn,
     Broadcast,
     Field,
     MapFn,
     Queue,
     Space,
+    acc_pitch,
 )
 from tapeout.isa.instructions import (
     OPERATIONS,
@@ -56,6 +58,7 @@ from tapeout.isa.program import (
     write_program,
 )
 from tapeout.isa.reference import isa_page
+from tapeout.isa.shapes import shape_problem
 
 __all__ = [
     "COUNTERS",
@@ -63,6 +66,7 @@ __all__ = [
     "GRANULE_BYTES",
     "OPERATIONS",
     "REGISTERS",
+    "ROWS_MAX",
     "WORD_BYTES",
     "Alu",
     "AluFn",
@@ -98,6 +102,7 @@ __all__ = [
     "Table",
     "Take",
     "VectorMatmul",
+    "acc_pitch",
     "decode",
     "encode",
     "from_bytes",
@@ -108,6 +113,7 @@ __all__ = [
     "isa_page",
     "program_text",
     "read_program",
+    "shape_problem",
     "to_bytes",
     "to_text",
     "write_program",

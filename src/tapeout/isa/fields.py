@@ -13,6 +13,9 @@ GRANULE_BYTES = 16
 
 REGISTERS = 32
 COUNTERS = 64
+ROWS_MAX = 2047
+"""Rows of an operation at most, its register included."""
+
 COUNTER_MAX = 255
 """A counter that would pass this traps."""
 
@@ -85,9 +88,9 @@ class Field:
 Register = Annotated[int, Field(bits=5)]
 L1Address = Annotated[int, Field(bits=20, unit=GRANULE_BYTES)]
 L1Pitch = Annotated[int, Field(bits=15, unit=GRANULE_BYTES)]
-ScaleAddress = Annotated[int, Field(bits=16, unit=GRANULE_BYTES)]
+ScaleAddress = Annotated[int, Field(bits=16, unit=GRANULE_BYTES), Space.SCALE]
 ScalePitch = Annotated[int, Field(bits=10, unit=GRANULE_BYTES)]
-AccAddress = Annotated[int, Field(bits=16, unit=GRANULE_BYTES)]
+AccAddress = Annotated[int, Field(bits=16, unit=GRANULE_BYTES), Space.ACC]
 HbmAddress = Annotated[int, Field(bits=40)]
 HbmPitch = Annotated[int, Field(bits=24)]
 Rows = Annotated[int, Field(bits=11)]
@@ -99,3 +102,15 @@ Float32Bits = Annotated[int, Field(bits=32)]
 Flag = Annotated[int, Field(bits=1)]
 TileSpace = Annotated[int, Field(bits=1, kind=Space)]
 OperandSpace = Annotated[int, Field(bits=2, kind=Space)]
+
+
+ACC_ROW_BYTES = 128
+"""Rows of FP32 numbers in the accumulators are at least this far apart."""
+
+
+def acc_pitch(columns: int) -> int:
+    """Bytes from row to row of a matrix in the accumulators: a power of two.
+
+    So the rows of a tile, however many the matrix unit has, lie in different banks.
+    """
+    return max(ACC_ROW_BYTES, 1 << (4 * columns - 1).bit_length())

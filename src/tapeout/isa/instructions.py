@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeAlias, get_args
 
 from tapeout.isa.fields import (
-    GRANULE_BYTES,
     AccAddress,
     AluFn,
     Field,
@@ -30,6 +29,7 @@ from tapeout.isa.fields import (
     ScaleAddress,
     ScalePitch,
     TileSpace,
+    acc_pitch,
 )
 from tapeout.isa.vector import (
     Dequantise,
@@ -205,7 +205,9 @@ class Matmul:
     """acc[m, n] (+)= sum over k of a[m, k] * b[n, k], blocks of 32 in ascending k.
 
     Value: `tapeout.numerics.matmul`. With `transpose`, b lies in L1 as [k, n] and has no scales.
-    acc is FP32, row-major, its rows `acc_pitch` bytes apart.
+    acc is FP32, row-major, its rows `acc_pitch` bytes apart: the least power of two of at least 128
+    that holds n numbers. It must be a multiple of acc_pitch times the least power of two not below
+    m.
     """
 
     opcode: ClassVar[int] = 0x30
@@ -230,8 +232,12 @@ class Matmul:
 
     @property
     def acc_pitch(self) -> int:
-        """Bytes from row to row of the result: n FP32 numbers, each row on a granule."""
-        return -(-4 * self.n // GRANULE_BYTES) * GRANULE_BYTES
+        """Bytes from row to row of the result."""
+        return acc_pitch(self.n)
+
+    def acc_alignment(self, m: int) -> int:
+        """What the address of a result of m rows must be a multiple of."""
+        return self.acc_pitch << max(0, m - 1).bit_length()
 
 
 Operation: TypeAlias = (

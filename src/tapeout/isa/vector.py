@@ -23,6 +23,8 @@ from tapeout.isa.fields import (
     ScaleAddress,
     ScaleModeCode,
     ScalePitch,
+    Space,
+    acc_pitch,
 )
 
 
@@ -114,13 +116,14 @@ class Rope:
 class Softmax:
     """One chunk of keys of an online softmax. Value: `tapeout.numerics.softmax_step`.
 
-    Scores are FP32, row-major with pitch 4 * `columns` bytes, in `space`. Row r belongs to the
-    token at position R[query] + r // group; column c is the key at position R[key] + c. A key
-    counts if it is not after the query and, with `window` > 0, less than `window` before it.
-    `state` holds three FP32 rows, `state_pitch` bytes apart: running maximum, running sum, and
-    alpha, the factor for what was summed before. If `value_format` has scales, each probability is
-    multiplied by its key's value scale (at value_scale + 16 * c). The probabilities go to dst in
-    `format`, their scales to scale + 16 * row.
+    Scores are FP32, row-major in `space`: in L1 with a pitch of 4 * `columns` bytes, in the
+    accumulators with that of a product of so many columns. Row r belongs to the token at position
+    R[query] + r // group; column c is the key at position R[key] + c. A key counts if it is not
+    after the query and, with `window` > 0, less than `window` before it. `state` holds three FP32
+    rows, `state_pitch` bytes apart: running maximum, running sum, and alpha, the factor for what
+    was summed before. If `value_format` has scales, each probability is multiplied by its key's
+    value scale (at value_scale + 16 * c). The probabilities go to dst in `format`, their scales to
+    scale + 16 * row.
     """
 
     opcode: ClassVar[int] = 0x44
@@ -143,6 +146,11 @@ class Softmax:
     format: FormatCode
     mode: ScaleModeCode
     scale: ScaleAddress
+
+    @property
+    def score_pitch(self) -> int:
+        """Bytes from row to row of the scores."""
+        return acc_pitch(self.columns) if self.space == Space.ACC else 4 * self.columns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tapeout import numerics
 from tapeout.errors import TrapError
-from tapeout.isa.fields import GRANULE_BYTES, Broadcast, MapFn
+from tapeout.isa.fields import GRANULE_BYTES, ROWS_MAX, Broadcast, MapFn
 from tapeout.isa.instructions import (
     Alu,
     Barrier,
@@ -31,6 +31,7 @@ from tapeout.isa.instructions import (
     StoreTile,
     VectorMatmul,
 )
+from tapeout.isa.shapes import shape_problem
 from tapeout.numerics import Blocks, Format, ScaleMode, format_of_code
 from tapeout.sim.state import F32, Bytes, Memories, numbers, tile
 
@@ -43,6 +44,12 @@ def execute(op: Operation, r: Registers, mem: Memories) -> None:
 
     An operation without rows does nothing.
     """
+    if problem := shape_problem(op):
+        raise TrapError(problem)
+    _execute(op, r, mem)
+
+
+def _execute(op: Operation, r: Registers, mem: Memories) -> None:
     match op:
         case LoadTile() | LoadPages() | StoreTile() | StorePages():
             _move(op, r, mem)
@@ -151,8 +158,8 @@ def _page_runs(
 
 def _rows(fixed: int, register: int) -> int:
     rows = fixed + register
-    if rows < 0:
-        raise TrapError(f"rows must not be negative, not {rows}")
+    if not 0 <= rows <= ROWS_MAX:
+        raise TrapError(f"rows must be in 0..{ROWS_MAX}, not {rows}")
     return rows
 
 
@@ -186,6 +193,11 @@ def _matmul(op: Matmul, m: int, mem: Memories) -> None:
     else:
         b = _operand(mem, b_format, op.n, k, (op.b, op.b_pitch, op.b_scale, op.b_scale_pitch))
     acc: F32 = numbers(mem.acc, op.acc, m, op.acc_pitch, op.n)
+    if op.acc % op.acc_alignment(m):
+        raise TrapError(
+            f"a result of {m} rows must start on a multiple of {op.acc_alignment(m)} bytes,"
+            f" not at {op.acc:#x}"
+        )
     acc[:] = numerics.matmul(a, b, acc if op.accumulate else None)
 
 
@@ -277,7 +289,7 @@ def _rope(op: Rope, rows: int, mem: Memories) -> None:
 
 
 def _softmax(op: Softmax, rows: int, r: Registers, mem: Memories) -> None:
-    scores: F32 = numbers(mem.space(op.space), op.scores, rows, 4 * op.columns, op.columns)
+    scores: F32 = numbers(mem.space(op.space), op.scores, rows, op.score_pitch, op.columns)
     state: F32 = numbers(mem.l1, op.state, 3, op.state_pitch, rows)
     query = r[op.query] + np.arange(rows)[:, None] // op.group
     key = r[op.key] + np.arange(op.columns)

@@ -1,0 +1,58 @@
+"""Which sizes and shapes an operation may have, whatever chip runs it."""
+
+from dataclasses import fields
+
+from tapeout.isa.fields import MapFn, Space
+from tapeout.isa.instructions import LoadPages, Matmul, Operation, StorePages
+from tapeout.isa.vector import Map, Rope, Softmax, VectorMatmul
+from tapeout.numerics.formats import BLOCK, format_of_code
+
+SIZES = ("columns", "n", "k_blocks", "head_dim", "group", "row_bytes")
+"""Fields that must not be zero. Rows may be: then an operation does nothing."""
+
+
+def shape_problem(op: Operation) -> str:
+    """What is wrong with the sizes or the shape of an operation, or "".
+
+    Formats that do not go together are `numerics.formats.check_pair`'s to refuse.
+    """
+    names = {f.name for f in fields(op)}
+    for name in SIZES:
+        if name in names and getattr(op, name) == 0:
+            return f"{name} must be at least 1, not 0"
+    match op:
+        case Matmul() | VectorMatmul():
+            return _product(op)
+        case Map() if op.a_space == Space.SCALE and op.fn != MapFn.FILL:
+            return "a must lie in L1 or ACC, not in SCALE"
+        case Softmax():
+            return _softmax(op)
+        case Rope() if op.head_dim % 2 or op.columns % op.head_dim:
+            return f"head_dim must be even and divide {op.columns} columns, not {op.head_dim}"
+        case LoadPages() | StorePages():
+            end = op.offset + (op.row_bytes << op.page_log2)
+            if end > op.page_bytes:
+                return f"the rows must end within a page of {op.page_bytes} bytes, not {end}"
+        case _:
+            pass
+    return ""
+
+
+def _product(op: Matmul | VectorMatmul) -> str:
+    b = format_of_code(op.b_format)
+    if isinstance(op, VectorMatmul) and b.family != "wide":
+        return f"b must be bf16 or fp32 in the vector unit, not {b.name}"
+    if op.transpose and op.n * b.element_bits % 8:
+        return f"n must fill whole bytes of {b.name}, not be {op.n}"
+    return ""
+
+
+def _softmax(op: Softmax) -> str:
+    out, value = format_of_code(op.format), format_of_code(op.value_format)
+    if op.space == Space.SCALE:
+        return "the scores must lie in L1 or ACC, not in SCALE"
+    if op.columns % BLOCK:
+        return f"columns must be a multiple of {BLOCK}, not {op.columns}"
+    if (out.family == "wide") != (value.family == "wide"):
+        return f"probabilities in {out.name} do not multiply values in {value.name}"
+    return ""
