@@ -1,0 +1,146 @@
+"""The binary form of instructions in hardware: which words are none, and what is in them."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from tapeout.isa.encoding import HEADER, HEADER_BITS, PAYLOAD_BITS, fields
+from tapeout.isa.fields import Field, Queue
+from tapeout.isa.instructions import (
+    OPERATIONS,
+    Alu,
+    LoadPages,
+    LoadScalar,
+    LoadTile,
+    Loop,
+    Operation,
+    Set,
+    StorePages,
+    StoreTile,
+)
+from tapeout.isa.vector import Softmax
+
+from .alu import IMMEDIATE_BITS
+from .command import ROWS_BITS, payload_layout
+from .component import Component
+from .registers import NUMBER_BITS as REGISTER_NUMBER_BITS
+from .trap import Trap
+
+HEADER_LAYOUT = data.StructLayout(HEADER)
+WORD = data.StructLayout(
+    {
+        "header": HEADER_LAYOUT,
+        "zero": HEADER_BITS - HEADER_LAYOUT.size,
+        "payload": PAYLOAD_BITS,
+    }
+)
+"""An instruction in memory."""
+
+READS: dict[type[Operation], tuple[str, ...]] = {
+    Alu: ("ra", "rb"),
+    LoadScalar: ("address_reg",),
+    Loop: ("count",),
+    LoadTile: ("src_reg",),
+    StoreTile: ("dst_reg",),
+    LoadPages: ("table", "first", "end"),
+    StorePages: ("table", "first"),
+    Softmax: ("query", "key"),
+}
+"""Registers that go into x, y and z of a command; the others' numbers are 0."""
+
+ROWS = ("rows", "m")
+ROWS_REGISTERS = ("rows_reg", "m_reg")
+IMMEDIATES = {Set: "imm", Alu: "imm", LoadScalar: "address", Loop: "length"}
+RESULTS = (Set, Alu, LoadScalar)  # those that write register rd
+QUEUES = tuple(queue for queue in Queue if queue <= Queue.VU)  # those that this hardware has
+
+DECODED = data.StructLayout(
+    {
+        "fault": 8,
+        "x": REGISTER_NUMBER_BITS,
+        "y": REGISTER_NUMBER_BITS,
+        "z": REGISTER_NUMBER_BITS,
+        "rd": REGISTER_NUMBER_BITS,
+        "immediate": IMMEDIATE_BITS,
+        "rows": ROWS_BITS,
+    }
+)
+"""What an instruction names. z: also the register added to `rows`. fault: a code of `Trap`."""
+
+
+class InstructionDecoder(Component):
+    """Refuses what `isa.decode` refuses, and finds the fields that the processor resolves.
+
+    Latency 0: there are no registers in it.
+
+    Members
+    -------
+    word : In(WORD)
+    decoded : Out(DECODED)
+    """
+
+    def __init__(self) -> None:
+        ports = {"word": In(WORD), "decoded": Out(DECODED)}
+        super().__init__(ports, name="instruction_decoder")
+
+    def build(self, m: Module) -> None:
+        """One case for each operation."""
+        header = self.word.header
+        known, undefined = Signal(), Signal()
+        with m.Switch(header.opcode):
+            for cls in OPERATIONS:
+                with m.Case(cls.opcode):
+                    queues = QUEUES if cls.queue is None else (cls.queue,)
+                    m.d.comb += known.eq(header.queue.matches(*queues))
+                    m.d.comb += undefined.eq(self._undefined(cls))
+                    m.d.comb += self._found(cls)
+        waits_wrong = (
+            (header.wait1_count == 0) & (header.wait1_counter != 0)
+            | (header.wait0_count == 0) & (header.wait0_counter != 0)
+            | (header.wait0_count == 0) & (header.wait1_count != 0)
+            | ~header.signal_count & (header.signal_counter != 0)
+        )
+        with m.If(~known):
+            m.d.comb += self.decoded.fault.eq(Trap.OPCODE)
+        with m.Elif(undefined | waits_wrong | self.word.zero.any()):
+            m.d.comb += self.decoded.fault.eq(Trap.FIELD)
+
+    def _undefined(self, cls: type[Operation]) -> Any:
+        """Whether a bit is set that no field covers, or an enumeration has no such member."""
+        layout = payload_layout(cls)
+        payload = data.View(layout, self.word.payload[: layout.size])
+        wrong = self.word.payload[layout.size :].any()
+        for name, field in fields(cls).items():
+            if missing := _missing(field):
+                wrong |= payload[name].matches(*missing)
+        return wrong
+
+    def _found(self, cls: type[Operation]) -> list[Any]:
+        """What this operation names."""
+        layout = payload_layout(cls)
+        payload = data.View(layout, self.word.payload[: layout.size])
+        out = self.decoded
+        found = [
+            out[to].eq(payload[name]) for to, name in zip("xyz", READS.get(cls, ()), strict=False)
+        ]
+        for name in layout.members:
+            if name in ROWS:
+                found.append(out.rows.eq(payload[name]))
+            if name in ROWS_REGISTERS or (cls is StorePages and name == "count"):
+                found.append(out.z.eq(payload[name]))
+        if cls in IMMEDIATES:
+            found.append(out.immediate.eq(payload[IMMEDIATES[cls]]))
+        if cls in RESULTS:
+            found.append(out.rd.eq(payload.rd))
+        return found
+
+
+def _missing(field: Field) -> list[int]:
+    """Values of a field that its enumeration does not have."""
+    if field.kind is None:
+        return []
+    return [
+        value for value in range(1 << field.bits) if value not in field.kind.__members__.values()
+    ]
