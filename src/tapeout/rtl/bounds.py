@@ -31,8 +31,8 @@ class Bounds(Component):
     One instruction is walked through, a tile of the table in a cycle, while the one before it waits
     for its verdict. Latency: 2 cycles of a nop, 3 without rows, otherwise 6 and as many as the
     table has tiles of the operation, of `Rope` 17. Throughput: 1 nop per cycle, 1 instruction in 2
-    cycles without rows, in 6 with rows, in 11 of `Rope`. `input.ready` follows `output.ready`. After a
-    trap nothing passes until reset.
+    cycles without rows, in 6 with rows, in 11 of `Rope`. `input.ready` follows `output.ready`.
+    After a trap nothing passes until reset.
 
     Parameters
     ----------
