@@ -56,7 +56,7 @@ def top_p_to_q32(top_p: float) -> int:
 
 
 def weights(x: F32, inv_t: float | np.float32) -> NDArray[np.uint64]:
-    """floor(exp2((x - max) * inv_t) * 2^30) of each logit. x: [n].
+    """floor(exp2((x - max) * inv_t) * 2^30) of each logit, at most 2^30. x: [n].
 
     The largest logits have 2^30 exactly, also when infinite; a NaN, or one on the way, gives 0.
     """
@@ -64,7 +64,7 @@ def weights(x: F32, inv_t: float | np.float32) -> NDArray[np.uint64]:
     best = x[argmax(x)]
     p = exp2(mul(sub(x, best), np.float32(inv_t)))
     p = np.where(x == best, np.float32(1), np.where(np.isnan(p), np.float32(0), p))
-    return (p.astype(np.float64) * WEIGHT_ONE).astype(np.uint64)
+    return (np.minimum(p, 1).astype(np.float64) * WEIGHT_ONE).astype(np.uint64)
 
 
 def sample(
