@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.components import counting, started
 from tapeout.errors import ToolMissingError
-from tapeout.rtl import harness
+from tapeout.rtl import harness, verilated
 from tapeout.rtl.component import Component
 from tapeout.rtl.stream import SkidBuffer
 
@@ -50,7 +50,7 @@ def test_unreset_registers_hold_anything():
 
 def test_a_build_is_kept(monkeypatch, tmp_path):
     first = harness.build(SkidBuffer(9))
-    monkeypatch.setattr(harness, "_verilate", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(verilated, "_verilate", lambda *_: pytest.fail("built again"))
     assert harness.build(SkidBuffer(9)) == first
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(pytest.fail.Exception, match="built again"):
@@ -82,7 +82,7 @@ def test_no_verilator(monkeypatch):
 
 def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert harness.cache_folder() == tmp_path / "tapeout" / "rtl"
+    assert verilated.cache_folder() == tmp_path / "tapeout" / "rtl"
 
 
 def test_a_run_ends_even_if_nothing_passes():

