@@ -13,7 +13,7 @@ from .component import Component
 FN_BITS = fields(AluOperation)["fn"].bits
 IMMEDIATE_BITS = fields(AluOperation)["imm"].bits
 B_BITS = REGISTER_BITS + 1  # of a register plus an immediate
-DIGIT_BITS = 7  # of b that are multiplied in a cycle
+DIGIT_BITS = 7  # of the second that are multiplied in a cycle
 DIGITS = B_BITS // DIGIT_BITS
 SHIFT_MAX = 63
 
@@ -51,50 +51,51 @@ class Alu(Component):
 
     def build(self, m: Module) -> None:
         """Add the immediate; compute, for products digit by digit; check."""
-        b = Signal(signed(B_BITS), reset_less=True)
+        operand = Signal(signed(B_BITS), reset_less=True)
         begun, left = Signal(), Signal(range(DIGITS + 1))
         value = Signal(signed(B_BITS + 1), reset_less=True)  # all but products
         is_product = Signal()
         m.d.comb += is_product.eq(self.fn == AluFn.MUL)
         m.d.sync += begun.eq(self.start)
         with m.If(self.start):
-            m.d.sync += [b.eq(self.y + self.imm), self.done.eq(0), left.eq(0)]
+            m.d.sync += [operand.eq(self.y + self.imm), self.done.eq(0), left.eq(0)]
         with m.Elif(begun):
-            m.d.sync += [value.eq(self._value(m, b)), left.eq(Mux(is_product, DIGITS, 0))]
+            m.d.sync += [value.eq(self._value(m, operand)), left.eq(Mux(is_product, DIGITS, 0))]
             m.d.sync += self.done.eq(~is_product)
         with m.Elif(left != 0):
             m.d.sync += [left.eq(left - 1), self.done.eq(left == 1)]
-        low, high = self._product(m, b, begun, left)
+        low, high = self._product(m, operand, begun, left)
         product = Cat(low, high).as_signed()
         m.d.comb += [
             self.result.eq(Mux(is_product, low[:REGISTER_BITS], value[:REGISTER_BITS])),
             self.overflow.eq(Mux(is_product, _too_wide(product), _too_wide(value))),
         ]
 
-    def _value(self, m: Module, b: Signal) -> Signal:
+    def _value(self, m: Module, operand: Signal) -> Signal:
         """Of the functions that take one cycle."""
         value = Signal(signed(B_BITS + 1))
         amount = Signal(range(SHIFT_MAX + 1))
-        m.d.comb += amount.eq(Mux(b < 0, 0, Mux(b > SHIFT_MAX, SHIFT_MAX, b)))
-        less = self.x < b
+        m.d.comb += amount.eq(Mux(operand < 0, 0, Mux(operand > SHIFT_MAX, SHIFT_MAX, operand)))
+        less = self.x < operand
         with m.Switch(self.fn):
             with m.Case(AluFn.ADD):
-                m.d.comb += value.eq(self.x + b)
+                m.d.comb += value.eq(self.x + operand)
             with m.Case(AluFn.SUB):
-                m.d.comb += value.eq(self.x - b)
+                m.d.comb += value.eq(self.x - operand)
             with m.Case(AluFn.MIN):
-                m.d.comb += value.eq(Mux(less, self.x, b))
+                m.d.comb += value.eq(Mux(less, self.x, operand))
             with m.Case(AluFn.MAX):
-                m.d.comb += value.eq(Mux(less, b, self.x))
+                m.d.comb += value.eq(Mux(less, operand, self.x))
             with m.Default():
                 m.d.comb += value.eq(self.x >> amount)
         return value
 
-    def _product(self, m: Module, b: Signal, begun: Signal, left: Signal) -> tuple[Signal, Signal]:
-        """Low digits and the rest of the product, after a cycle for each digit of b."""
-        low = Signal(
-            B_BITS, reset_less=True
-        )  # digits of b that are left, above those of the result
+    def _product(
+        self, m: Module, operand: Signal, begun: Signal, left: Signal
+    ) -> tuple[Signal, Signal]:
+        """Low digits and the rest of the product, after a cycle for each digit of the operand."""
+        # Digits of the operand that are left, above those of the result.
+        low = Signal(B_BITS, reset_less=True)
         high = Signal(signed(REGISTER_BITS + 1), reset_less=True)
         digit = Signal(signed(DIGIT_BITS + 1))
         total = Signal(signed(REGISTER_BITS + DIGIT_BITS + 1))
@@ -104,7 +105,7 @@ class Alu(Component):
             total.eq(high + self.x * digit),
         ]
         with m.If(begun):
-            m.d.sync += [low.eq(b), high.eq(0)]
+            m.d.sync += [low.eq(operand), high.eq(0)]
         with m.Elif(left != 0):
             m.d.sync += low.eq(Cat(low[DIGIT_BITS:], total[:DIGIT_BITS]))
             m.d.sync += high.eq(total >> DIGIT_BITS)

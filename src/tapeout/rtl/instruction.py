@@ -59,43 +59,51 @@ QUEUES = tuple(queue for queue in Queue if queue <= Queue.VU)  # those that this
 DECODED = data.StructLayout(
     {
         "fault": 8,
-        "x": REGISTER_NUMBER_BITS,
-        "y": REGISTER_NUMBER_BITS,
-        "z": REGISTER_NUMBER_BITS,
         "rd": REGISTER_NUMBER_BITS,
         "immediate": IMMEDIATE_BITS,
         "rows": ROWS_BITS,
     }
 )
-"""What an instruction names. z: also the register added to `rows`. fault: a code of `Trap`."""
+"""What an instruction holds. fault: a code of `Trap`, if it is none."""
+
+NUMBERS = data.StructLayout({name: REGISTER_NUMBER_BITS for name in "xyz"})
+"""The registers that an instruction reads; z also for the one that is added to `rows`."""
 
 
 class InstructionDecoder(Component):
     """Refuses what `isa.decode` refuses, and finds the fields that the processor resolves.
 
-    Latency 0: there are no registers in it.
+    Latency 0 for `numbers`, 1 cycle for `decoded`, which stays until the next `load`.
 
     Members
     -------
+    load : In(1), with `word`
     word : In(WORD)
+    numbers : Out(NUMBERS)
     decoded : Out(DECODED)
     """
 
     def __init__(self) -> None:
-        ports = {"word": In(WORD), "decoded": Out(DECODED)}
+        ports = {
+            "load": In(1),
+            "word": In(WORD),
+            "numbers": Out(NUMBERS),
+            "decoded": Out(DECODED),
+        }
         super().__init__(ports, name="instruction_decoder")
 
     def build(self, m: Module) -> None:
         """One case for each operation."""
         header = self.word.header
         known, undefined = Signal(), Signal()
+        self._found = Signal(DECODED)
         with m.Switch(header.opcode):
             for cls in OPERATIONS:
                 with m.Case(cls.opcode):
                     queues = QUEUES if cls.queue is None else (cls.queue,)
                     m.d.comb += known.eq(header.queue.matches(*queues))
                     m.d.comb += undefined.eq(self._undefined(cls))
-                    m.d.comb += self._found(cls)
+                    m.d.comb += self._contents(cls)
         waits_wrong = (
             (header.wait1_count == 0) & (header.wait1_counter != 0)
             | (header.wait0_count == 0) & (header.wait0_counter != 0)
@@ -103,9 +111,11 @@ class InstructionDecoder(Component):
             | ~header.signal_count & (header.signal_counter != 0)
         )
         with m.If(~known):
-            m.d.comb += self.decoded.fault.eq(Trap.OPCODE)
+            m.d.comb += self._found.fault.eq(Trap.OPCODE)
         with m.Elif(undefined | waits_wrong | self.word.zero.any()):
-            m.d.comb += self.decoded.fault.eq(Trap.FIELD)
+            m.d.comb += self._found.fault.eq(Trap.FIELD)
+        with m.If(self.load):
+            m.d.sync += self.decoded.eq(self._found)
 
     def _undefined(self, cls: type[Operation]) -> Any:
         """Whether a bit is set that no field covers, or an enumeration has no such member."""
@@ -117,19 +127,18 @@ class InstructionDecoder(Component):
                 wrong |= payload[name].matches(*missing)
         return wrong
 
-    def _found(self, cls: type[Operation]) -> list[Any]:
+    def _contents(self, cls: type[Operation]) -> list[Any]:
         """What this operation names."""
         layout = payload_layout(cls)
         payload = data.View(layout, self.word.payload[: layout.size])
-        out = self.decoded
-        found = [
-            out[to].eq(payload[name]) for to, name in zip("xyz", READS.get(cls, ()), strict=False)
-        ]
+        out = self._found
+        reads = zip("xyz", READS.get(cls, ()), strict=False)
+        found = [self.numbers[to].eq(payload[name]) for to, name in reads]
         for name in layout.members:
             if name in ROWS:
                 found.append(out.rows.eq(payload[name]))
             if name in ROWS_REGISTERS or (cls is StorePages and name == "count"):
-                found.append(out.z.eq(payload[name]))
+                found.append(self.numbers.z.eq(payload[name]))
         if cls in IMMEDIATES:
             found.append(out.immediate.eq(payload[IMMEDIATES[cls]]))
         if cls in RESULTS:

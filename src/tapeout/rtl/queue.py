@@ -9,13 +9,10 @@ from amaranth.lib.wiring import In, Out
 from .command import COMMAND
 from .component import Component
 from .counters import SIGNAL, TAKES
-from .sent import NUMBER_BITS, SENT, TRAPPED
+from .sent import EVENT, NUMBER_BITS, SENT, TRAPPED
 from .stream import Fifo
 
 MAX_STARTED = 8  # instructions that have started and are not done
-
-EVENT = data.StructLayout({"valid": 1, "number": NUMBER_BITS})
-"""For traces: something happened to the instruction of that number in this cycle."""
 
 UNIT = wiring.Signature(
     {

@@ -31,3 +31,6 @@ unit to do; the command is anything. Waits and signal: as in the header of the i
 
 TRAPPED = data.StructLayout({"code": 8, "queue": QUEUE_BITS, "number": NUMBER_BITS})
 """A trap: its code (0: none), and the queue and the number of the instruction that met it."""
+
+EVENT = data.StructLayout({"valid": 1, "number": NUMBER_BITS})
+"""For traces: something happened to the instruction of that number in this cycle."""
