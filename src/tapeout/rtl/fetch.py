@@ -255,7 +255,9 @@ class Fetch(Component):
             self._pending.eq((self._pending | goes) & ~comes),
         ]
         with m.If(done):
-            m.d.sync += self._error.bit_select(index, 1).eq(failed | beat.error)
+            m.d.sync += self._error.eq(
+                Mux(failed | beat.error, self._error | comes, self._error & ~comes)
+            )
 
 
 def _log2(number: int) -> int:

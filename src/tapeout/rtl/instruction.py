@@ -62,12 +62,16 @@ DECODED = data.StructLayout(
         "rd": REGISTER_NUMBER_BITS,
         "immediate": IMMEDIATE_BITS,
         "rows": ROWS_BITS,
+        "adds_z": 1,
     }
 )
-"""What an instruction holds. fault: a code of `Trap`, if it is none."""
+"""What an instruction holds.
+
+fault: a code of `Trap`, if it is none. adds_z: register z is added to `rows`.
+"""
 
 NUMBERS = data.StructLayout({name: REGISTER_NUMBER_BITS for name in "xyz"})
-"""The registers that an instruction reads; z also for the one that is added to `rows`."""
+"""The registers that an instruction reads."""
 
 
 class InstructionDecoder(Component):
@@ -138,7 +142,7 @@ class InstructionDecoder(Component):
             if name in ROWS:
                 found.append(out.rows.eq(payload[name]))
             if name in ROWS_REGISTERS or (cls is StorePages and name == "count"):
-                found.append(self.numbers.z.eq(payload[name]))
+                found += [self.numbers.z.eq(payload[name]), self._found.adds_z.eq(1)]
         if cls in IMMEDIATES:
             found.append(out.immediate.eq(payload[IMMEDIATES[cls]]))
         if cls in RESULTS:

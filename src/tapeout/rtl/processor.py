@@ -196,7 +196,7 @@ class Processor(Component):
         with m.State("OPERANDS"):
             m.d.comb += alu.start.eq(1)
             m.d.sync += [
-                self._rows.eq(z + decoded.rows),
+                self._rows.eq(Mux(decoded.adds_z, z, 0) + decoded.rows),
                 self._address.eq(x + decoded.immediate),
             ]
             with m.If(self._fetched != 0):

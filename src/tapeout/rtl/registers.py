@@ -72,9 +72,9 @@ class Registers(Component):
         with m.Elif(place == REGISTERS - 1):
             m.d.sync += self.clearing.eq(0)
         with m.If(self.clearing):
-            m.d.sync += [place.eq(place + 1), kept.bit_select(place, 1).eq(0)]
-        with m.If(self.scalar.enable & (self.scalar.number != 0)):
-            m.d.sync += kept.bit_select(self.scalar.number, 1).eq(1)
+            m.d.sync += [place.eq(place + 1), kept.eq(kept & ~(1 << place))]
+        with m.Elif(self.scalar.enable & (self.scalar.number != 0)):
+            m.d.sync += kept.eq(kept | (1 << self.scalar.number))
         for number, value in zip(self.numbers, self.values, strict=True):
             port = store.read_port()
             m.d.comb += [port.en.eq(self.read), port.addr.eq(number), value.eq(port.data)]
