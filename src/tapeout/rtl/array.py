@@ -1,0 +1,120 @@
+"""The array of the matrix unit: dot-product units, each with the adder of its sum."""
+
+from typing import Any
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from tapeout.numerics import Format
+
+from .accumulate import MINUS_ZERO
+from .component import Component
+from .decode import OperandLayout, format_set
+from .dot import DOT_CUTS, DotUnit
+from .fp32 import ADD_CUTS, add
+from .pipe import Pipe
+
+DOT_LATENCY = DOT_CUTS
+SUM_LATENCY = ADD_CUTS
+
+
+class ArrayCell(Component):
+    """One product of blocks, and its sum with what the accumulator holds.
+
+    Value: `numerics.matmul` of [1, 32] blocks, with `acc`. Latency DOT_LATENCY cycles from `a`
+    and `b` to the sum with `before`, and SUM_LATENCY more to `after`; throughput 1 per cycle;
+    never stalls.
+
+    Parameters
+    ----------
+    formats : tuple of Format
+        Formats that it multiplies.
+
+    Members
+    -------
+    a, b : In(OperandLayout(formats))
+    before : In(32); first : In(1), there is nothing before
+    after : Out(32)
+    """
+
+    def __init__(self, *, formats: tuple[Format, ...]):
+        self.formats = formats
+        layout = OperandLayout(formats)
+        super().__init__(
+            {"a": In(layout), "b": In(layout), "before": In(32), "first": In(1), "after": Out(32)},
+            name=f"cell_{format_set(formats)}",
+        )
+
+    def build(self, m: Module) -> None:
+        """A dot-product unit that is always ready, and an adder."""
+        m.submodules.dot = dot = DotUnit(formats=self.formats)
+        m.d.comb += [
+            dot.operands.payload.a.eq(self.a),
+            dot.operands.payload.b.eq(self.b),
+            dot.operands.valid.eq(1),
+            dot.result.ready.eq(1),
+        ]
+        before = Mux(self.first, Const(MINUS_ZERO, 32), self.before)
+        pipe = Pipe(m, cuts=ADD_CUTS, stages=ADD_CUTS, advance=Const(1), valid=Const(1))
+        (total,) = add(m, pipe, before, dot.result.payload)
+        pipe.done()
+        m.d.comb += self.after.eq(total)
+
+
+class DotArray(Component):
+    """Rows x columns cells.
+
+    Value: `numerics.matmul` of one block of K. Latency and throughput of `ArrayCell`.
+
+    Parameters
+    ----------
+    formats : tuple of Format
+        Formats that it multiplies.
+    rows, columns : int
+        Cells.
+
+    Members
+    -------
+    a : In(array of rows operands); b : In(array of columns operands)
+    before : In(array of rows * columns numbers); first : In(1)
+    after : Out(array of rows * columns numbers)
+    """
+
+    def __init__(self, *, formats: tuple[Format, ...], rows: int, columns: int):
+        self.formats, self.rows, self.columns = formats, rows, columns
+        layout = OperandLayout(formats)
+        super().__init__(
+            {
+                "a": In(data.ArrayLayout(layout, rows)),
+                "b": In(data.ArrayLayout(layout, columns)),
+                "before": In(data.ArrayLayout(32, rows * columns)),
+                "first": In(1),
+                "after": Out(data.ArrayLayout(32, rows * columns)),
+            },
+            name=f"array_{format_set(formats)}_{rows}x{columns}",
+        )
+
+    def build(self, m: Module) -> None:
+        """A cell where a row and a column meet."""
+        for row in range(self.rows):
+            for column in range(self.columns):
+                cell = ArrayCell(formats=self.formats)
+                m.submodules[f"cell_{row}_{column}"] = cell
+                at = row * self.columns + column
+                m.d.comb += [
+                    cell.a.eq(self.a[row]),
+                    cell.b.eq(self.b[column]),
+                    cell.before.eq(self.before[at]),
+                    cell.first.eq(self.first),
+                    self.after[at].eq(cell.after),
+                ]
+
+
+def delayed(m: Module, value: Any, cycles: int) -> Any:
+    """The value `cycles` cycles later."""
+    for _ in range(cycles):
+        register = Signal.like(value, reset_less=True)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
