@@ -12,16 +12,18 @@ from amaranth.lib.wiring import In, Out
 from tapeout.isa.fields import GRANULE_BYTES
 
 GRANULE_BITS = 8 * GRANULE_BYTES
-READ_LATENCY = 2  # cycles from an accepted read request to its data
+READ_LATENCY = 2  # cycles from an accepted read request to its data, at least
 MEMORY_BITS = 40  # of a byte address in memory
 BURST_BITS = 8  # of the beats of a burst, less one
 BURST_BYTES = 4096  # a burst lies within a range of this size and alignment
 
 
 def read_port(*, granules: int, address_bits: int) -> wiring.Signature:
-    """Reads of a window: `data` holds it READ_LATENCY cycles after its request passed.
+    """Reads of a window, answered in the order of the requests.
 
-    `data_valid` is 1 in that cycle. The data cannot be stalled: the reader has room when it asks.
+    `data` holds a window in the cycle in which `data_valid` is 1: READ_LATENCY cycles after its
+    request passed, or any number of cycles later. The data cannot be stalled: the reader has room
+    when it asks. A read sees all writes that passed in earlier cycles, and no others.
     """
     return wiring.Signature(
         {
@@ -44,7 +46,10 @@ def write_layout(*, granules: int, address_bits: int) -> data.StructLayout:
 
 
 def write_port(*, granules: int, address_bits: int) -> wiring.Signature:
-    """Writes of a window; every read whose request passes in a later cycle sees them."""
+    """Writes of a window; every read whose request passes in a later cycle sees them.
+
+    A read that passes in the same cycle, or before, gets what was there.
+    """
     layout = write_layout(granules=granules, address_bits=address_bits)
     return wiring.Signature({"request": Out(stream.Signature(layout))})
 
