@@ -158,7 +158,7 @@ class Bounds(Component):
             m.d.comb += [decided.eq(~unchecked), verdict_code.eq(legal.code)]
         with m.Else():
             m.d.comb += decided.eq(verdict.final)
-        m.d.sync += outside.eq((outside | verdict.outside) & ~verdict.final)
+        m.d.sync += outside.eq(outside | verdict.outside)  # which ends in a trap
         with m.If(decided):
             m.d.sync += valid.eq(~verdict_code.any())
             m.d.sync += [self.trap.code.eq(verdict_code), stopped.eq(verdict_code.any())]
