@@ -38,10 +38,14 @@ BEATS = 1500
 
 
 def anywhere(memory, names, *, span=1.0, seed=1):
-    """Random addresses for ports, in a part of the memory or beyond its end."""
+    """Random addresses for ports: in a part of the memory, and around its end."""
     rng = np.random.default_rng(seed)
-    most = max(1, int(span * (1 << memory.shape.address_bits)))
-    return {name: rng.integers(0, most, BEATS) for name in names}
+    top = 1 << memory.shape.address_bits
+    inside = {name: rng.integers(0, max(1, int(span * top)), BEATS) for name in names}
+    ends = {name: np.minimum(memory.shape.granules - rng.integers(-3, 16, BEATS), top - 1)
+            for name in names}  # fmt: skip
+    return {name: np.where(rng.random(BEATS) < 0.9, inside[name], np.maximum(ends[name], 0))
+            for name in names}  # fmt: skip
 
 
 @pytest.mark.parametrize("span", [0.02, 1.0])
@@ -73,6 +77,12 @@ def test_ports_that_touch_different_banks_pass_every_cycle():
         if name in bytes_.reads:
             latency = done.cycle_of[f"{name}_data"] - done.cycle_of[name]
             assert (latency == 3).all()
+
+
+def test_a_reader_and_a_writer_of_one_bank_pass_every_cycle():
+    done = Bytes(NANO).run({"mu_a": np.full(BEATS, 1), "vu": np.full(BEATS, 3)})
+    for name in ("mu_a", "vu"):
+        assert done.cycle_of[name].tolist() == list(range(BEATS)), name
 
 
 def test_a_window_over_two_banks_passes_every_cycle():
