@@ -2,9 +2,9 @@
 
 How it stays exact and small. A product is `significand << shift`; shifts reach 58 (E5M2), so the
 products are collected in bins of 32 places, each summed by its own tree of narrow adders, and the
-bins are joined after the trees. Scales that are powers of two only add to the exponent. Of scales
-with significands the sums of the two halves of 16 lanes are multiplied by a byte each: the two
-products of E4M3 scales (NVFP4), or the two bytes of one product of BF16 scales.
+bins are joined after the trees, in two parts. Scales that are powers of two only add to the
+exponent. Of scales with significands the sums of the two halves of 16 lanes are multiplied by a
+byte each: the two products of E4M3 scales (NVFP4), or the two bytes of one product of BF16 scales.
 """
 
 from dataclasses import dataclass
@@ -31,6 +31,8 @@ from .fp32 import BIAS, ROUND_CUTS, round_to_fp32, special
 from .pipe import check_stages, close, stream_pipe
 
 BIN_BITS = 5  # a bin holds products whose shifts differ by less than 2^5
+PLACES = 1 << BIN_BITS
+WINDOW = 64  # bits of a sum that are looked at: simulation is slow beyond
 BYTE = 8  # bits of a significand of scales that one multiplier takes
 DOT_CUTS = 5 + ROUND_CUTS
 
@@ -44,9 +46,13 @@ class DotWidths:
     """A shifted product within its bin."""
     bins: int
     half: int
-    """The sum of 16 lanes, all bins joined."""
+    """The sum of 16 lanes of the first bin."""
     factor: int
     """A sum that is multiplied by scales; 0 if all scales are powers of two."""
+    low: int
+    """The scaled sum of the first bin."""
+    high: int
+    """The sum of the second bin, which is never scaled; 0 if there is none."""
     total: int
     """The scaled sum of the block."""
 
@@ -54,21 +60,26 @@ class DotWidths:
 def dot_widths(formats: tuple[Format, ...]) -> DotWidths:
     """Sizes for the products of all pairs of formats of one family."""
     pairs = [(a, b) for a in formats for b in formats if a.family == b.family]
-    places = (1 << BIN_BITS) - 1
+    places = PLACES - 1
     products, bins, halves, factors, totals, shifts = [], [], [], [], [], []
+    lows, highs = [], []
     for a, b in pairs:
         x, y = element_facts(a.element), element_facts(b.element)
         top = ((1 << (x.significand_bits - 1)) - (a.family == "float")) * (
             (1 << (y.significand_bits - 1)) - (b.family == "float")
         )
-        shift = x.max_shift + y.max_shift
+        shift = x.max_shift - x.infinities + y.max_shift - y.infinities  # of finite numbers
         largest = x.max_magnitude * y.max_magnitude
         scales = scale_magnitude(a.scale) * scale_magnitude(b.scale)
         products.append(top)
         shifts.append(shift)
         bins.append(top << min(shift, places))
-        halves.append(largest * BLOCK // HALVES)
+        first = min(largest, top << min(shift, places))
+        halves.append(first * BLOCK // HALVES)
+        lows.append(first * BLOCK * scales)
+        highs.append(largest * BLOCK >> (places + 1) if shift > places else 0)
         totals.append(largest * BLOCK * scales)
+        assert scales == 1 or shift <= places, "what is scaled lies in one bin"
         if scales > 1:
             factors.append(largest * BLOCK // (1 if a.family == "int" else HALVES))
     return DotWidths(
@@ -77,6 +88,8 @@ def dot_widths(formats: tuple[Format, ...]) -> DotWidths:
         bins=(max(shifts) >> BIN_BITS) + 1,
         half=_bits(halves),
         factor=_bits(factors) if factors else 0,
+        low=_bits(lows),
+        high=_bits(highs) if any(highs) else 0,
         total=_bits(totals),
     )
 
@@ -122,7 +135,8 @@ class DotUnit(Component):
         pipe = stream_pipe(m, self.operands, self.result, cuts=DOT_CUTS, stages=self.stages)
         a, b = self.operands.payload.a, self.operands.payload.b
         top = Signal(signed(len(a.exponent) + 3), name="top")
-        m.d.comb += top.eq(a.exponent + b.exponent + (self.widths.total - 1 + BIAS))
+        bits = self.widths.total if self.widths.high else self.widths.low
+        m.d.comb += top.eq(a.exponent + b.exponent + (bits - 1 + BIAS))
         products, shifts = self._products(m, a, b)
         also = [*_scale_products(a, b), *_specials(a, b), top]
 
@@ -132,17 +146,15 @@ class DotUnit(Component):
 
         cut = pipe.cut(*groups, *also)
         groups, also = cut[: len(groups)], cut[len(groups) :]
-        halves = self._halves(m, groups)
+        halves, high = self._halves(m, groups)
 
-        *halves, also = _split(pipe.cut(*halves, *also), HALVES)
+        *halves, high, also = _split(pipe.cut(*halves, high, *also), HALVES + 1)
         terms, also = self._scaled(m, halves, also)
 
-        cut = pipe.cut(*terms, *also)
-        terms, (sign_of_infinity, nan, infinite, top) = cut[: len(terms)], cut[len(terms) :]
-        total = Signal(signed(self.widths.total), name="total")
-        m.d.comb += total.eq(sum(terms))
-        negative = Mux(infinite, sign_of_infinity, total < 0)
-        magnitude = Mux(total < 0, -total, total)[: self.widths.total]
+        *terms, high, also = _split(pipe.cut(*terms, high, *also), len(terms) + 1)
+        sign_of_infinity, nan, infinite, top = also
+        minus, magnitude, top = self._magnitude(m, terms, high, top)
+        negative = Mux(infinite, sign_of_infinity, minus)
 
         magnitude, negative, nan, infinite, top = pipe.cut(magnitude, negative, nan, infinite, top)
         bits, *also = round_to_fp32(m, pipe, magnitude, top, negative, nan, infinite)
@@ -168,18 +180,20 @@ class DotUnit(Component):
                 lane.append(Mux(here, placed, 0).as_signed() if self.widths.bins > 1 else placed)
         return [_tree(lane[i : i + 4]) for i in range(0, BLOCK, 4) for lane in lanes]
 
-    def _halves(self, m: Module, groups: Any) -> list[Any]:
-        """Sums of 16 lanes, their bins joined."""
+    def _halves(self, m: Module, groups: Any) -> tuple[list[Any], Any]:
+        """Sums of 16 lanes of the first bin, and of all lanes of the second."""
+        bins = self.widths.bins
+        first = groups[::bins]
         out = []
-        each = len(groups) // HALVES
         for half in range(HALVES):
-            mine = groups[half * each : (half + 1) * each]
-            bins = [_tree(mine[number :: self.widths.bins]) for number in range(self.widths.bins)]
             total = Signal(signed(self.widths.half), name=f"half{half}")
-            joined = [bin << (number << BIN_BITS) for number, bin in enumerate(bins)]
-            m.d.comb += total.eq(sum(joined))
+            each = len(first) // HALVES
+            m.d.comb += total.eq(_tree(first[half * each : (half + 1) * each]))
             out.append(total)
-        return out
+        high = Signal(signed(max(1, self.widths.high)), name="high")
+        if self.widths.high:
+            m.d.comb += high.eq(_tree(groups[1::bins]))
+        return out, high
 
     def _scaled(self, m: Module, halves: Any, also: Any) -> tuple[list[Any], Any]:
         """The terms that add up to the scaled sum."""
@@ -197,10 +211,33 @@ class DotUnit(Component):
             shift = shift if half == 0 else Mux(wide, BYTE, shift)
             factor = Signal(signed(self.widths.factor), name=f"factor{half}")
             m.d.comb += factor.eq(Mux(wide, whole, halves[half]))
-            scaled = Signal(signed(self.widths.total), name=f"scaled{half}")
+            scaled = Signal(signed(self.widths.low), name=f"scaled{half}")
             m.d.comb += scaled.eq((factor * Mux(negative, -byte, byte)) << shift)
             terms.append(scaled)
         return [Mux(plain, x, y) for x, y in zip(halves, terms, strict=True)], also
+
+    def _magnitude(self, m: Module, terms: Any, high: Any, top: Any) -> tuple[Any, Any, Any]:
+        """(sign, at most 64 bits of the magnitude, what `top` is for them).
+
+        Of a sum with a second bin the upper part and the lower 32 bits are kept apart. If there is
+        an upper part, the last bits of the lower are far below those that a rounded sum has.
+        """
+        low = Signal(signed(self.widths.low), name="low")
+        m.d.comb += low.eq(sum(terms))
+        if not self.widths.high:
+            return low < 0, Mux(low < 0, -low, low)[: self.widths.low], top
+        bits = self.widths.total - PLACES
+        upper, minus = Signal(signed(bits), name="upper"), Signal(name="minus")
+        m.d.comb += [upper.eq((low >> PLACES) + high), minus.eq(upper < 0)]
+        under = Signal(PLACES, name="under")
+        over = Signal(bits, name="over")
+        m.d.comb += under.eq(Mux(minus, -low, low)[:PLACES])
+        m.d.comb += over.eq(Mux(minus, ~upper + ~low[:PLACES].any(), upper)[:bits])
+        dropped = self.widths.total - WINDOW
+        near = Cat(under[:dropped].any() | under[dropped], under[dropped + 1 :], over)
+        far = over.any()
+        window = Mux(far, near, Cat(Const(0, WINDOW - PLACES), under))
+        return minus, window, Mux(far, top, top - bits)
 
 
 def _split(values: tuple[Any, ...], count: int) -> tuple[Any, ...]:

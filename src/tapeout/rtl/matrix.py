@@ -77,9 +77,8 @@ class MatrixJobs(Component):
             m.submodules[f"{name}_fifo"] = fifo
             connect(m, fifo.output, flipped(getattr(self, name)))
             m.d.comb += fifo.input.valid.eq(taken & (some if name != "tiles" else 1))
-        last_row, last_column = command.rows - 1, op.n - 1
-        down = (last_row >> log2(GROUPS * self.rows))[:8]
-        across = (last_column >> log2(GROUPS * self.columns))[:8]
+        down = (command.rows - 1)[: len(command.rows)] >> log2(GROUPS * self.rows)
+        across = (op.n - 1)[: len(op.n)] >> log2(GROUPS * self.columns)
         again = {"a": (across, 0), "b": (0, down)}
         for name in "ab":
             job = data.View(self.operand, fifos[name].input.payload)
@@ -99,21 +98,21 @@ class MatrixJobs(Component):
 
     def _tiles(self, m: Module, job: Any, op: Any, begins: Any) -> None:
         command = self.commands.payload
-        last_column = Signal(12)
         least = log2(ACC_ROW_BYTES // WORD_BYTES)
-        pitch = Signal(PITCH_LOG2_BITS)
-        m.d.comb += [last_column.eq(op.n - 1), pitch.eq(least)]
+        group, pitch = Signal(self.group_bits), Signal(PITCH_LOG2_BITS)
+        m.d.comb += [group.eq(op.acc >> (log2(self.columns) - 2)), pitch.eq(least)]
         for bit in range(least, 12):
-            with m.If(last_column[bit]):
+            with m.If(op.n > (1 << bit)):
                 m.d.comb += pitch.eq(bit + 1)
+        same = self._same(m, group[-1], Cat(op.acc, command.rows, op.n), begins)
         m.d.comb += [
-            job.group.eq(op.acc >> (log2(self.columns) - 2)),
+            job.group.eq(group),
             job.pitch_log2.eq(pitch - log2(self.columns)),
             job.m.eq(command.rows - 1),
-            job.n.eq(last_column),
+            job.n.eq(op.n - 1),
             job.blocks.eq(op.k_blocks),
             job.accumulate.eq(op.accumulate),
-            job.fence.eq(op.accumulate & ~self._same(m, job, begins)),
+            job.fence.eq(op.accumulate & ~same),
             job.nothing.eq(command.rows == 0),
             job.a.format.eq(op.a_format),
             job.a.transpose.eq(0),
@@ -121,10 +120,9 @@ class MatrixJobs(Component):
             job.b.transpose.eq(op.transpose),
         ]
 
-    def _same(self, m: Module, job: Any, begins: Any) -> Any:
+    def _same(self, m: Module, half: Any, key: Any, begins: Any) -> Any:
         """Whether the last product in this half had the same tiles: then none comes too soon."""
-        key, known = Cat(job.group, job.m, job.n), Signal(2)
-        half = job.group[-1]
+        known = Signal(2)
         same = []
         for number in range(2):
             last = Signal(len(key), name=f"last{number}", reset_less=True)
