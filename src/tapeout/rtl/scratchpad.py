@@ -3,61 +3,16 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, memory
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, connect, flipped
 
 from .bank_arbiter import BankArbiter
 from .component import Component
 from .ports import GRANULE_BITS, read_port, write_port
+from .sram import Sram
 from .windows import BankShape, ReadEnd, WriteEnd
 
 Windows = tuple[tuple[str, int], ...]
 """Ports by name, and the granules of their windows."""
-
-
-class Bank(Component):
-    """A memory with one port that reads and one that writes, by bytes.
-
-    Latency 1 cycle. A line that is read and written in the same cycle is read as it was.
-
-    Parameters
-    ----------
-    granules : int
-        Width of a line.
-    lines : int
-
-    Members
-    -------
-    read : In({enable, line}); data : Out(granules)
-    write : In({enable, line, data, mask}); mask : a bit for each byte
-    """
-
-    def __init__(self, *, granules: int, lines: int):
-        self.granules, self.depth = granules, max(2, lines)
-        line = range(self.depth)
-        width = granules * GRANULE_BITS
-        super().__init__(
-            {
-                "read": In(data.StructLayout({"enable": 1, "line": line})),
-                "data": Out(width),
-                "write": In(data.StructLayout({"line": line, "data": width, "mask": width // 8})),
-            },
-            name=f"bank_{granules}x{self.depth}",
-        )
-
-    def build(self, m: Module) -> None:
-        """The memory itself."""
-        store = memory.Memory(shape=len(self.data), depth=self.depth, init=[])
-        m.submodules.store = store
-        read, write = store.read_port(), store.write_port(granularity=8)
-        m.d.comb += [
-            read.en.eq(self.read.enable),
-            read.addr.eq(self.read.line),
-            self.data.eq(read.data),
-            write.en.eq(self.write.mask),
-            write.addr.eq(self.write.line),
-            write.data.eq(self.write.data),
-        ]
 
 
 class Scratchpad(Component):
@@ -119,13 +74,13 @@ class Scratchpad(Component):
         writers = self._ends(m, "write", WriteEnd, self.writes, arbiter.writes)
         lines = []
         for number in range(self.shape.banks):
-            bank = Bank(granules=self.shape.bank_granules, lines=self.shape.rows)
+            bank = Sram(
+                width=self.shape.bank_granules * GRANULE_BITS, depth=max(2, self.shape.rows), part=8
+            )
             m.submodules[f"bank{number}"] = bank
             m.d.comb += [
-                bank.read.enable.eq(
-                    Cat(end.held.granted & end.held.banks[number] for end in readers).any()
-                ),
-                bank.read.line.eq(self._line(readers, number)),
+                bank.read_enable.eq(Cat(_uses(end, number) for end in readers).any()),
+                bank.read_line.eq(self._line(readers, number)),
             ]
             self._write(m, writers, bank, number)
             lines.append(bank.data)
@@ -151,34 +106,34 @@ class Scratchpad(Component):
 
     def _line(self, ends: list[Any], bank: int) -> Any:
         """The line that the granted request needs of a bank."""
-        line: Any = self._line_of(ends[-1], bank)
-        for end in reversed(ends[:-1]):
-            line = Mux(end.held.granted & end.held.banks[bank], self._line_of(end, bank), line)
-        return line
-
-    def _line_of(self, end: Any, bank: int) -> Any:
-        return end.held.row + end.held.wraps[bank]
+        return _of_user(ends, bank, [end.held.row + end.held.wraps[bank] for end in ends])
 
     def _write(self, m: Module, ends: list[Any], bank: Any, number: int) -> None:
         """Write what the granted request has for a bank; nothing beyond the end."""
         width = self.shape.bank_granules
-        words, masks = [], []
-        for place in range(number * width, (number + 1) * width):
-            word: Any = None
-            mask: Any = 0
-            for end in reversed(ends):
-                here = end.held.granted & end.touched[place]
-                other = place % end.granules
-                word = end.data[other] if word is None else Mux(here, end.data[other], word)
-                mask = Mux(here, end.mask[other], mask)
-            words.append(word)
-            masks.append(mask)
+        places = range(number * width, (number + 1) * width)
+        words = [Cat(end.data[place % end.granules] for place in places) for end in ends]
+        masks = [Cat(end.mask[place] for place in places) for end in ends]
         line = Signal(self.shape.row_bits + 1, name=f"write_line{number}")
-        inside = Signal(name=f"inside{number}")
         m.d.comb += [
             line.eq(self._line(ends, number)),
-            inside.eq(line < self.shape.rows),
-            bank.write.line.eq(line),
-            bank.write.data.eq(Cat(words)),
-            bank.write.mask.eq(Cat(Mux(inside, mask, 0) for mask in masks)),
+            bank.write_enable.eq(
+                Cat(_uses(end, number) for end in ends).any() & (line < self.shape.rows)
+            ),
+            bank.write_line.eq(line),
+            bank.write_data.eq(_of_user(ends, number, words)),
+            bank.mask.eq(_of_user(ends, number, masks)),
         ]
+
+
+def _uses(end: Any, bank: int) -> Any:
+    """Whether a port is served with this bank."""
+    return end.held.granted & end.held.banks[bank]
+
+
+def _of_user(ends: list[Any], bank: int, values: list[Any]) -> Any:
+    """The value that belongs to the port which is served with this bank, if there is one."""
+    value = values[-1]
+    for end, other in zip(ends[-2::-1], values[-2::-1], strict=True):
+        value = Mux(_uses(end, bank), other, value)
+    return value

@@ -2,7 +2,7 @@
 
 Amaranth writes next-state processes and a new module for every instance; Yosys' `proc` and
 `opt_dff` turn them into `always @(posedge clk) if (rst) ... else if (en) ...`, which also
-simulates two to four times faster.
+simulates two to four times faster. Cells, whose text is written by hand, pass by Yosys.
 """
 
 import re
@@ -12,8 +12,10 @@ import tempfile
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Value
+from amaranth.hdl import Shape, Value
+from amaranth.lib.wiring import In
 
+from .cell import Cell
 from .component import Component, Emitter, port_name
 
 # In a process of its own: the library loads its symbols globally and prints to stdout.
@@ -34,12 +36,31 @@ def to_verilog(top: Component) -> str:
     """The SystemVerilog of a component and of everything that it instantiates, leaves first."""
     waiting, seen = [top], {top.module_name}
     texts: list[str] = []
+    cells: dict[str, str] = {}
     while waiting:
-        text, children = _rtlil(waiting.pop())
+        component = waiting.pop()
+        if isinstance(component, Cell):
+            cells[component.module_name] = component.text
+            texts.append(_blackbox(component))
+            continue
+        text, children = _rtlil(component)
         texts.append(text)
         waiting += [child for name, child in children.items() if name not in seen]
         seen |= children.keys()
-    return _clean("\n".join(texts), top.module_name)
+    return "\n".join([*cells.values(), _clean("\n".join(texts), top.module_name)])
+
+
+def _blackbox(cell: Cell) -> str:
+    """A cell as Yosys sees it: ports and nothing else."""
+    ports = [("clk", 1, "input"), ("rst", 1, "input")]
+    for path, member, _ in cell.signature.flatten(cell):
+        direction = "input" if member.flow == In else "output"
+        ports.append((port_name(path), Shape.cast(member.shape).width, direction))
+    wires = (
+        f"  wire width {width} {direction} {number} \\{name}\n"
+        for number, (name, width, direction) in enumerate(ports, 1)
+    )
+    return f"attribute \\blackbox 1\nmodule \\{cell.module_name}\n{''.join(wires)}end\n"
 
 
 def _rtlil(component: Component) -> tuple[str, dict[str, Component]]:

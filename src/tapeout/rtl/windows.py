@@ -175,8 +175,7 @@ class WriteEnd(Component):
     port : In(write_port)
     held : Out(held_request)
     data : Out(granules of the window), each in its place modulo the window
-    mask : Out(a bit for each of their bytes)
-    touched : Out(a bit for each granule of a row of the banks)
+    mask : Out(bits for the bytes of each granule of a row of the banks)
     """
 
     def __init__(self, shape: BankShape, *, granules: int):
@@ -186,8 +185,7 @@ class WriteEnd(Component):
                 "port": In(write_port(granules=granules, address_bits=shape.address_bits)),
                 "held": Out(held_request(shape)),
                 "data": Out(data.ArrayLayout(GRANULE_BITS, granules)),
-                "mask": Out(data.ArrayLayout(GRANULE_BYTES, granules)),
-                "touched": Out(shape.row_granules),
+                "mask": Out(data.ArrayLayout(GRANULE_BYTES, shape.row_granules)),
             },
             name=f"write_end_{shape.name}_{granules}",
         )
@@ -200,11 +198,19 @@ class WriteEnd(Component):
         mask = Signal(data.ArrayLayout(GRANULE_BYTES, self.granules), reset_less=True)
         with m.If(self.held.enters):
             m.d.sync += [window.eq(request.payload.data), mask.eq(request.payload.mask)]
-        for out, kept in ((self.data, window), (self.mask, mask)):
-            m.d.comb += Cat(out).eq(
-                Cat(rotated(list(kept), address[: self.granules.bit_length() - 1]))
-            )
-        m.d.comb += self.touched.eq(self.shape.touched(address, self.granules))
+        turn = address[: self.granules.bit_length() - 1]
+        turned = rotated(list(mask), turn)
+        touched = Signal(self.shape.row_granules)
+        m.d.comb += [
+            touched.eq(self.shape.touched(address, self.granules)),
+            Cat(self.data).eq(Cat(rotated(list(window), turn))),
+            Cat(self.mask).eq(
+                Cat(
+                    Mux(touched[place], turned[place % self.granules], 0)
+                    for place in range(self.shape.row_granules)
+                )
+            ),
+        ]
 
 
 def hold(m: Module, shape: BankShape, request: Any, held: Any, granules: int) -> Signal:
