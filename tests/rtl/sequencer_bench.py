@@ -96,8 +96,11 @@ class SlowMemory:
             ready = self.coming and self.coming[0][0] <= self.cycle
             self.offering = bool(ready) and self.rng.random() < self.open_share
         w[f"{port}_data_valid"] = self.offering
-        w[f"{port}_data_payload"] = self.coming[0][1] if self.offering else self.rng.getrandbits(60)
+        w[f"{port}_data_payload"] = self.coming[0][1] if self.offering else self.junk()
         w[f"{port}_request_ready"] = self.rng.random() < self.open_share
+
+    def junk(self) -> int:
+        return self.rng.getrandbits(8 * self.bus_bytes + 2)
 
     def observe(self) -> None:
         w, port = self.wires, self.port

@@ -32,13 +32,16 @@ class Processor(Component):
 
     One instruction at a time, in 3 cycles if it is sent at once or is a Set, 4 if it is an Alu (a
     product: 11), 3 more when a loop goes round. It stalls while `sent`, its takes or its signals
-    do, and at End and Barrier until all that it sent is retired. After a trap or a `halt` it sends
-    and runs nothing more until reset; `sent` and `takes` then lose their valid.
+    do, while `depth` instructions of a queue wait that it sends to, and at End and Barrier until
+    all that it sent is retired. After a trap or a `halt` it sends and runs nothing more until
+    reset; `sent` and `takes` then lose their valid.
 
     Parameters
     ----------
     bus_bits : int
         Width of the bus; a power of two in 32..1024.
+    depth : int
+        Instructions that wait in a queue.
     lines : int
         Lines of 128 bytes of the instruction cache; a power of two of at least 8.
 
@@ -57,14 +60,14 @@ class Processor(Component):
     number : Out(NUMBER_BITS), the instruction that it is at
     stepped : Out(EVENT), an instruction has run, or has been sent
     sent : Out(stream of SENT)
-    retired : In(QUEUES), for each queue whether an instruction retires in this cycle
+    started, retired : In(QUEUES), for each queue whether an instruction does in this cycle
     takes : Out(stream of TAKES)
     signals : Out(stream of SIGNAL)
     program, scalars : Out(memory_read), of instructions and of LoadScalar
     look : In(LOOK)
     """
 
-    def __init__(self, *, bus_bits: int, lines: int = 64):
+    def __init__(self, *, bus_bits: int, depth: int, lines: int = 64):
         ports = {
             "start": In(1),
             "base": In(MEMORY_BITS + 1),
@@ -80,6 +83,7 @@ class Processor(Component):
             "number": Out(NUMBER_BITS),
             "stepped": Out(EVENT),
             "sent": Out(stream.Signature(SENT)),
+            "started": In(QUEUES),
             "retired": In(QUEUES),
             "takes": Out(stream.Signature(TAKES)),
             "signals": Out(stream.Signature(SIGNAL)),
@@ -87,8 +91,8 @@ class Processor(Component):
             "scalars": Out(memory_read(bus_bits=bus_bits)),
             "look": In(LOOK),
         }
-        super().__init__(ports, name=f"processor_{bus_bits}_{lines}")
-        self.bus_bits, self.lines = bus_bits, lines
+        super().__init__(ports, name=f"processor_{bus_bits}_{depth}_{lines}")
+        self.bus_bits, self.depth, self.lines = bus_bits, depth, lines
 
     def build(self, m: Module) -> None:
         """A state machine around the parts that compute, fetch and remember."""
@@ -102,7 +106,7 @@ class Processor(Component):
         self._done = Signal(TARGET_BITS)  # the last instruction that is run or jumped over
         self._pushed, self._skipped = Signal(), Signal()  # what a Loop did
         self._closing = Signal()  # a loop ends with what is done
-        self._drained = Signal()
+        self._drained, self._room = Signal(), Signal(QUEUES + 1)
         self._count_outstanding(m)
         m.d.sync += self.trap.eq(0)
         m.d.comb += [self.number.eq(self._number), self.stepped.number.eq(self._number)]
@@ -141,11 +145,16 @@ class Processor(Component):
             m.d.comb += getattr(registers.scalar, name).eq(getattr(self.scalar, name))
 
     def _count_outstanding(self, m: Module) -> None:
-        """What End and Barrier wait for."""
+        """What End and Barrier wait for, and queues with room."""
         outstanding = Signal(OUTSTANDING_BITS)
         retired = sum(self.retired)
         m.d.sync += outstanding.eq(outstanding + (self.sent.valid & self.sent.ready) - retired)
         m.d.comb += self._drained.eq(outstanding == 0)
+        for i in range(QUEUES):
+            waiting = Signal(range(self.depth + 1), name=f"waiting{i + 1}")
+            sent = self.sent.valid & self.sent.ready & (self._header.queue == i + 1)
+            m.d.sync += waiting.eq(waiting + sent - self.started[i])
+            m.d.comb += self._room[i + 1].eq(waiting != self.depth)
 
     def _begin(self, m: Module) -> None:
         with m.State("IDLE"):
@@ -231,7 +240,7 @@ class Processor(Component):
         with m.State("SEND"):
             with m.If(self._rows[ROWS_BITS:].any()):
                 self._stop(m, Trap.ROWS)
-            with m.Elif(~self.halt):
+            with m.Elif(~self.halt & self._room.bit_select(header.queue, 1)):
                 m.d.comb += self.sent.valid.eq(1)
                 with m.If(self.sent.ready):
                     self._step(m)

@@ -110,7 +110,9 @@ class Sequencer(Component):
 
     def build(self, m: Module) -> None:
         """Wires between the parts."""
-        m.submodules.processor = processor = Processor(bus_bits=self.bus_bits, lines=self.lines)
+        m.submodules.processor = processor = Processor(
+            bus_bits=self.bus_bits, depth=self.depth, lines=self.lines
+        )
         m.submodules.counters = counters = Counters()
         m.submodules.router = router = Router()
         queues = [InstructionQueue(depth=self.depth, number=i + 1) for i in range(QUEUES)]
@@ -129,6 +131,7 @@ class Sequencer(Component):
             wiring.connect(m, router.outputs[i], queue.input)
             wiring.connect(m, wiring.flipped(self.units[i]), queue.unit)
             m.d.comb += [self.started[i].eq(queue.started), self.retired[i].eq(queue.retired)]
+        m.d.comb += processor.started.eq(Cat(queue.started.valid for queue in queues))
         m.d.comb += processor.retired.eq(Cat(queue.retired.valid for queue in queues))
         self._halt(m, processor, counters, queues)
 
