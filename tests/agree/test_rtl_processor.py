@@ -5,12 +5,15 @@ event, in the simulator's core. Each event must be legal there, and the ends mus
 """
 
 import random
-from collections import deque
+from collections import Counter, deque
 
+import numpy as np
 import pytest
 
+from agree.driver import checkpoint
 from machines import chip_named
 from rtl.sequencer_bench import Bench
+from tapeout.compiler import RECIPES, build
 from tapeout.errors import TrapError
 from tapeout.isa.encoding import encode, fields
 from tapeout.isa.fields import AluFn, Queue
@@ -112,7 +115,7 @@ class Writer:
         rng = self.rng
         fn = rng.choice(list(AluFn))
         imm = rng.choice([0, 1, rng.getrandbits(6), rng.getrandbits(20), self.number()])
-        small = fn in (AluFn.ADD, AluFn.SUB, AluFn.MUL) and rng.random() < 0.9
+        small = fn in (AluFn.ADD, AluFn.SUB, AluFn.MUL) and rng.random() < 0.7
         source = [0, *SMALL, *range(1, 6)] if small else range(32)
         return Alu(
             fn=fn,
@@ -148,8 +151,6 @@ class Replay:
     """The simulator's core, led through the events of a run of the RTL."""
 
     def __init__(self, bench: Bench, program: list[Instruction], content: bytes, scalars):
-        import numpy as np
-
         self.bench, self.program = bench, program
         self.core = Core(CHIP, tuple(program), np.frombuffer(content, np.uint8).copy(), 0)
         self.core.depth = 10**9
@@ -172,8 +173,7 @@ class Replay:
 
     def step(self, number: int) -> None:
         core = self.core
-        if core.at_barrier:
-            core.at_barrier = False
+        core.at_barrier = False
         assert core.pc == number
         # What has started is not in the simulator's queues any more, but End must wait for it.
         if isinstance(self.program[number].op, End | Barrier):
@@ -206,6 +206,7 @@ class Replay:
             assert bench.counters() == core.counters
             assert bench.registers() == core.registers
             return
+        core.at_barrier = False
         code, queue, number = bench.trap
         if code != Trap.COUNTER:
             assert bench.registers() == core.registers
@@ -228,12 +229,10 @@ class Replay:
 
     def check_blocked(self) -> None:
         core = self.core
-        core.depth = self.bench_depth
+        core.depth = self.bench.depth
         assert core.step() is None
         assert not any(self.started)
         assert not any(core.ready(queue) for queue in Queue)
-
-    bench_depth = 4
 
 
 def rows_of(op, registers) -> int:
@@ -268,18 +267,14 @@ def image(program: list[Instruction], rng: random.Random) -> bytes:
     return content + bytes(-len(content) % 128)
 
 
-def run_both(seed: int, program: list[Instruction], **options) -> Replay:
-    rng = random.Random(seed)
-    content = image(program, rng)
-    scalars = {**ROUNDS, **SMALL}
-    bench = Bench(content, seed=seed, **options)
+def run_both(bench: Bench, program, content: bytes, scalars, *, base=BASE, cycles=6000) -> Replay:
+    """Run in the RTL, then in the simulator what happened."""
     for number, value in scalars.items():
         bench.scalar(number, value)
-    bench.start(BASE, len(program), watchdog_cycles=250)
-    bench.run(6000)
+    bench.start(base, len(program), watchdog_cycles=250)
+    bench.run(cycles)
     assert bench.ended or bench.halted, "the run takes too long"
     replay = Replay(bench, program, content, scalars)
-    replay.bench_depth = options.get("depth", 4)
     if bench.halted and bench.trap[0] == Trap.COUNTER:
         with pytest.raises(TrapError, match="counter"):
             replay.run()
@@ -289,8 +284,64 @@ def run_both(seed: int, program: list[Instruction], **options) -> Replay:
     return replay
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_random_programs(seed):
+def run_random(seed: int, **options) -> Bench:
     rng = random.Random(seed)
-    program = Writer(rng).program(rng.randrange(5, 60))
-    run_both(seed, program, open_share=rng.choice([0.3, 0.7, 1.0]), unit_cycles=rng.choice([1, 20]))
+    writer = Writer(rng, waits=rng.choice([0.2, 0.6]), wild=rng.choice([0, 0, 0.05]))
+    program = writer.program(rng.randrange(5, 60))
+    content = image(program, rng)
+    bench = Bench(
+        content,
+        seed=seed,
+        open_share=rng.choice([0.3, 0.7, 1.0]),
+        latency=rng.choice([1, 30]),
+        unit_cycles=rng.choice([1, 20]),
+        **options,
+    )
+    run_both(bench, program, content, {**ROUNDS, **SMALL})
+    return bench
+
+
+def test_random_programs():
+    ends = Counter(outcome(run_random(seed)) for seed in range(120))
+    assert ends["ended"] > 60
+    assert {"REGISTER", "ADDRESS", "WATCHDOG"} <= ends.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"depth": 2}, {"depth": 16, "lines": 64}, {"bus_bits": 32}, {"bus_bits": 1024}],
+    ids=str,
+)
+def test_many_random_programs(options):
+    ends = Counter(outcome(run_random(seed, **options)) for seed in range(1000, 1500))
+    assert {"ended", "REGISTER", "ADDRESS", "WATCHDOG"} <= ends.keys()
+
+
+def outcome(bench: Bench) -> str:
+    return "ended" if bench.ended else Trap(bench.trap[0]).name
+
+
+@pytest.mark.parametrize("part", ["decode", "prefill"])
+def test_a_compiled_program(part):
+    """Straight from the compiler: loops, block tables, waits and signals of a whole model."""
+    model, _ = checkpoint("mistral-window")
+    recipe = RECIPES["mxfp8_e4m3"]
+    programs = build(model.architecture, recipe, CHIP, sequences=2, context_tokens=50)
+    code, layout = getattr(programs, part), programs.layout
+    rows = 2 if part == "decode" else 7
+    memory = np.zeros(layout.end + -layout.end % 128, np.uint8)
+    for address, values in ((layout.positions, range(9, 9 + rows)), (layout.table_numbers, [1, 0])):
+        data = np.asarray(values, np.uint32).view(np.uint8)
+        memory[address : address + data.size] = data
+    program = code.cores[0]
+    base = memory.size
+    content = memory.tobytes() + b"".join(map(encode, program))
+    content += bytes(-len(content) % 128)
+    values = {"rows": rows, "outputs": 1, "samples": 0}
+    scalars = {scalar.register: values[scalar.name] for scalar in code.scalars}
+    bench = Bench(content, open_share=1.0, latency=10, unit_cycles=20, depth=4)
+    run_both(bench, program, content, scalars, base=base, cycles=50000)
+    assert bench.ended
+    steps = sum(kind == "step" for kind, _, _ in bench.events)
+    assert bench.cycle < 7 * steps

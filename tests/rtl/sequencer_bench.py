@@ -211,7 +211,7 @@ class Bench:
         self.refuse: dict[int, int] = {}  # number -> code of a trap of the check
         self.ended = 0
         self.cycle = 0
-        self.open_share = open_share
+        self.open_share, self.depth = open_share, depth
         self.barrier_cycles = 3
         self._at_barrier = 0
         w["memory_bytes"] = len(content)
