@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tapeout.errors import ConfigError
-from tapeout.isa import OPERATIONS, REGISTERS, Matmul, Operation, Space, shape_problem
+from tapeout.isa import OPERATIONS, REGISTERS, Matmul, Operation, Sample, Space, shape_problem
 from tapeout.isa.encoding import fields
 from tapeout.isa.tiles import ROWS, TILES, placed
 from tapeout.numerics import FORMATS, check_pair, format_of_code
@@ -42,6 +42,7 @@ def random_operation(
     """An operation that keeps the rules of shapes and formats, and the registers it reads."""
     while True:
         op = cls(**{name: _value(name, field, rng) for name, field in fields(cls).items()})
+        _align(op)
         if not (format_problem(op) or shape_problem(op)):
             break
     registers = [0] * REGISTERS
@@ -52,7 +53,14 @@ def random_operation(
     _set_rows(op, registers, rng)
     for tile in TILES[cls]:
         _place(op, tile, registers, rng, sizes)
+    _align(op)
     return op, registers
+
+
+def _align(op: Operation) -> None:
+    if isinstance(op, Sample):
+        for name in ("logits", "pitch", "parameters", "out"):
+            object.__setattr__(op, name, getattr(op, name) // 4 * 4)
 
 
 def rows_of(op: Operation, registers: list[int]) -> int:

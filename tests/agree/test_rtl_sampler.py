@@ -100,6 +100,20 @@ def test_tokens_are_those_of_the_simulator(kind):
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize("counter", range(4))
+def test_a_prefix_that_reaches_top_p_exactly_ends_there(counter):
+    """Eight equal logits, half of the probability: the first four are kept, not five."""
+    hbm = np.zeros(1 << 15, np.uint8)
+    op = Sample(logits=0, pitch=32, columns=8, parameters=0x100, out=0x200, rows=1, rows_reg=0)
+    record = np.array([np.float32(1).view(np.uint32), 0, 1 << 31, 0, 5, 0, counter, 0], np.uint32)
+    hbm[0x100:0x120] = record.view(np.uint8)
+    wanted = hbm.copy()
+    execute(op, [0] * 32, memory_of(wanted))
+    got, _ = run(op, 1, hbm)
+    np.testing.assert_array_equal(got, wanted)
+    assert wanted[0x200] < 4
+
+
 def test_many_logits_in_long_bursts():
     rng = np.random.default_rng(3)
     op, hbm = case(rng, 1, 1500, "equals")

@@ -13,6 +13,7 @@ from tapeout.isa import (
     Matmul,
     Operation,
     Rope,
+    Sample,
     Softmax,
     Space,
     VectorMatmul,
@@ -55,6 +56,8 @@ def test_good_shapes_have_no_problem(op: Operation):
         (WIDE, {"b_format": 0}, "b must be bf16 or fp32 in the vector unit, not int8"),
         (MATMUL, {"n": 5, "transpose": 1, "b_format": 9}, "n must fill whole bytes of mxfp4"),
         (of(Map, columns=1), {"a_space": Space.SCALE}, "a must lie in L1 or ACC, not in SCALE"),
+        (of(Sample, columns=1), {"out": 2}, "out must be a multiple of 4, not 2"),
+        (of(Sample, columns=1), {"pitch": 211}, "pitch must be a multiple of 4, not 211"),
         (PAGES, {"page_bytes": 39}, "the rows must end within a page of 39 bytes, not 40"),
     ],
 )

@@ -391,7 +391,7 @@ def test_sample_reads_a_record_for_each_row():
         (0.7, 0, 1 << 31, 1 << 40, 3),
         (2.0, 0, 0, 5, 6),
     ]
-    put(mem.hbm, 0x100, 211, bytes_of(logits))
+    put(mem.hbm, 0x100, 212, bytes_of(logits))
     for row, (t, top_k, top_p, seed, counter) in enumerate(records):
         words = np.array([bits(float(t)), top_k, top_p, 0], "<u4").view(np.uint8)
         at = 0x4000 + 32 * row
@@ -410,8 +410,8 @@ def test_sample_reads_a_record_for_each_row():
     ]
     assert wanted[0] == 7
     assert np.float32(math.inf) == inverse_temperature(0)
-    expected.write(None, 0x6003, 4, bytes_of(np.array(wanted, "<u4")[:, None]))
+    expected.write(None, 0x6004, 4, bytes_of(np.array(wanted, "<u4")[:, None]))
     op = Sample(
-        logits=0x100, pitch=211, columns=columns, parameters=0x4000, out=0x6003, rows=0, rows_reg=2
+        logits=0x100, pitch=212, columns=columns, parameters=0x4000, out=0x6004, rows=0, rows_reg=2
     )
     expected.check(op, {2: rows})

@@ -4,11 +4,13 @@ from dataclasses import fields
 
 from tapeout.isa.fields import MapFn, Space
 from tapeout.isa.instructions import LoadPages, Matmul, Operation, StorePages
-from tapeout.isa.vector import Map, Rope, Softmax, VectorMatmul
+from tapeout.isa.vector import Map, Rope, Sample, Softmax, VectorMatmul
 from tapeout.numerics.formats import BLOCK, format_of_code
 
 SIZES = ("columns", "n", "k_blocks", "head_dim", "group", "row_bytes")
 """Fields that must not be zero. Rows may be: then an operation does nothing."""
+
+NUMBER_BYTES = 4  # of a logit, a token, a word of the parameters
 
 
 def shape_problem(op: Operation) -> str:
@@ -29,6 +31,8 @@ def shape_problem(op: Operation) -> str:
             return _softmax(op)
         case Rope() if op.head_dim % 2 or op.columns % op.head_dim:
             return f"head_dim must be even and divide {op.columns} columns, not {op.head_dim}"
+        case Sample():
+            return _sample(op)
         case LoadPages() | StorePages():
             end = op.offset + (op.row_bytes << op.page_log2)
             if end > op.page_bytes:
@@ -55,4 +59,11 @@ def _softmax(op: Softmax) -> str:
         return f"columns must be a multiple of {BLOCK}, not {op.columns}"
     if (out.family == "wide") != (value.family == "wide"):
         return f"probabilities in {out.name} do not multiply values in {value.name}"
+    return ""
+
+
+def _sample(op: Sample) -> str:
+    for name in ("logits", "pitch", "parameters", "out"):
+        if getattr(op, name) % NUMBER_BYTES:
+            return f"{name} must be a multiple of {NUMBER_BYTES}, not {getattr(op, name)}"
     return ""

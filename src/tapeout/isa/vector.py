@@ -198,7 +198,8 @@ class Sample:
     The logits are streamed from memory in as many passes as the filters need. The row's
     parameters are a 32-byte record: inverse temperature times log2(e) as FP32 (+inf asks for the
     largest logit), top_k (u32, 0 = all), top_p (u32, 32-bit fraction, 0 = all), a zero word, seed
-    (u64), counter (u64). The token goes to out + 4 * row as a 32-bit integer.
+    (u64), counter (u64). The token goes to out + 4 * row as a 32-bit integer. All addresses and the
+    pitch are multiples of 4.
     """
 
     opcode: ClassVar[int] = 0x47

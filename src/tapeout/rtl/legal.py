@@ -9,7 +9,7 @@ from tapeout.isa.encoding import fields
 from tapeout.isa.fields import ACC_ROW_BYTES, GRANULE_BYTES, FormatCode, MapFn, ScaleModeCode, Space
 from tapeout.isa.instructions import LoadPages, Matmul, Operation, StorePages
 from tapeout.isa.shapes import SIZES
-from tapeout.isa.vector import Map, Rope, Softmax, VectorMatmul
+from tapeout.isa.vector import Map, Rope, Sample, Softmax, VectorMatmul
 from tapeout.numerics import ScaleMode
 from tapeout.numerics.formats import BLOCK, FORMATS
 
@@ -141,6 +141,8 @@ def _shapes(cls: type[Operation], p: Any) -> list[Any]:
         return [(p.a_space == Space.SCALE) & (p.fn != MapFn.FILL)]
     if cls is Softmax:
         return [p.space == Space.SCALE, p.columns % BLOCK != 0]
+    if cls is Sample:
+        return [p[name][:2].any() for name in ("logits", "pitch", "parameters", "out")]
     if cls is Matmul:
         fours, sixes = (_element_bits(p.b_format, bits) for bits in (4, 6))
         return [p.transpose & ((fours & p.n[0]) | (sixes & p.n[:2].any()))]
