@@ -12,11 +12,13 @@ OUTPUTS = {RESPONSE: ("bresp",), VALUE: ("rresp", "rdata")}
 class Host:
     """Sends accesses; with `rng` every channel begins and takes its transfers at random times.
 
-    `each_cycle` is called before every rise of the clock.
+    `offers` and `takes` are the shares of cycles in which it does. `each_cycle` is called before
+    every rise of the clock.
     """
 
-    def __init__(self, model, *, rng=None, each_cycle=lambda: None):
+    def __init__(self, model, *, rng=None, each_cycle=lambda: None, offers=0.3, takes=0.5):
         self.model, self.rng, self.each_cycle = model, rng, each_cycle
+        self.offers, self.takes = offers, takes
         self.waiting = {channel: deque() for channel in INPUTS}
         self.offered = dict.fromkeys(INPUTS)
         self.answers = {RESPONSE: [], VALUE: []}
@@ -67,14 +69,14 @@ class Host:
             for name in OUTPUTS:
                 self._check_kept(name)
 
-    def _may(self, share=0.5):
+    def _may(self, share):
         return self.rng is None or self.rng.random() < share
 
     def _offer(self):
         """Begin transfers, and note those that pass at the next rise of the clock."""
         model = self.model
         for channel, ports in INPUTS.items():
-            if self.offered[channel] is None and self.waiting[channel] and self._may(0.3):
+            if self.offered[channel] is None and self.waiting[channel] and self._may(self.offers):
                 self.offered[channel] = self.waiting[channel].popleft()
                 for port, value in zip(ports, self.offered[channel], strict=True):
                     model.set(f"host_{port}", value)
@@ -88,7 +90,7 @@ class Host:
         model = self.model
         for channel, ports in OUTPUTS.items():
             valid = model.get(f"host_{channel}valid")
-            ready = self._may()
+            ready = self._may(self.takes)
             model.set(f"host_{channel}ready", ready)
             assert model.get(f"host_{channel}valid") == valid, "valid follows ready"
             self.seen[channel] = None

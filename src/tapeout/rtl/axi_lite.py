@@ -47,10 +47,13 @@ RESPONSE = data.StructLayout({"done": 1, "error": 1, "data": DATA_BITS})
 
 
 class LiteSlave(Component):
-    """Turns AXI4-Lite into requests, one at a time; reads and writes take turns.
+    """Turns AXI4-Lite into requests, one at a time.
 
     An address that is no multiple of 4 and a write of less than a word answer SLVERR and make no
     request. A read that fails gives 0. Every ready and valid comes from a register.
+
+    A write goes first, but a read that waits goes before the next write, which is taken only when
+    the one before it is done.
 
     Latency 2 cycles to the request, 1 from the response. `awprot` and `arprot` are not looked at.
 
@@ -98,17 +101,15 @@ class LiteSlave(Component):
         with m.If(~has_read):
             m.d.sync += read_address.eq(host.araddr)
 
-        wants_write, wants_read = Signal(), Signal()
-        writes = Signal()  # the next access is a write; held while it lasts in request.write
+        writes, reads = Signal(), Signal()
         m.d.comb += [
-            wants_write.eq(has_address & has_data & ~host.bvalid),
-            wants_read.eq(has_read & ~host.rvalid),
-            writes.eq(wants_write & ~(wants_read & request.write)),
+            writes.eq(has_address & has_data & ~host.bvalid),
+            reads.eq(has_read & ~host.rvalid),
         ]
         address = Mux(writes, write_address, read_address)
         legal = (address[:2] == 0) & (~writes | strobe.all())
         m.d.sync += [request.valid.eq(0), refused.eq(0)]
-        with m.If(~busy & (wants_write | wants_read)):
+        with m.If(~busy & (writes | reads)):
             m.d.sync += [
                 busy.eq(1),
                 request.valid.eq(legal),

@@ -27,6 +27,8 @@ class Control(Component):
         1..64.
     fingerprint : str
         The chip's, 12 hex digits.
+    counted : int
+        What the performance counters hold after reset.
 
     Members
     -------
@@ -35,15 +37,15 @@ class Control(Component):
     interrupt_request : Out(1), while a core has an interrupt that is enabled
     """
 
-    def __init__(self, *, cores: int, fingerprint: str):
+    def __init__(self, *, cores: int, fingerprint: str, counted: int = 0):
         self.address_bits = BLOCK_BITS + cores.bit_length()
         ports = {
             "host": In(axi4_lite(address_bits=self.address_bits)),
             "cores": Out(CORE_PORT).array(cores),
             "interrupt_request": Out(1),
         }
-        super().__init__(ports, name=f"control_{cores}_{fingerprint}")
-        self.fingerprint = fingerprint
+        super().__init__(ports, name=f"control_{cores}_{fingerprint}_{counted}")
+        self.fingerprint, self.counted = fingerprint, counted
 
     def build(self, m: Module) -> None:
         """A block for the chip, one for each core; an answer of nobody is an error."""
@@ -51,7 +53,9 @@ class Control(Component):
         wiring.connect(m, wiring.flipped(self.host), slave.host)
         request = slave.request
         word, block = request.word[:WORD_BITS], request.word[WORD_BITS:]
-        controls = [CoreControl(fingerprint=self.fingerprint) for _ in self.cores]
+        controls = [
+            CoreControl(fingerprint=self.fingerprint, counted=self.counted) for _ in self.cores
+        ]
         for number, (control, core) in enumerate(zip(controls, self.cores, strict=True)):
             m.submodules[f"core{number}"] = control
             wiring.connect(m, control.core, wiring.flipped(core))

@@ -77,6 +77,8 @@ class CoreControl(Component):
     ----------
     fingerprint : str
         The chip's, 12 hex digits.
+    counted : int
+        What the performance counters hold after reset.
 
     Members
     -------
@@ -86,15 +88,16 @@ class CoreControl(Component):
     pending : Out(1), something has happened that is enabled
     """
 
-    def __init__(self, *, fingerprint: str):
+    def __init__(self, *, fingerprint: str, counted: int = 0):
         ports = {
             "request": In(request_layout(word_bits=WORD_BITS)),
             "response": Out(RESPONSE),
             "core": Out(CORE_PORT),
             "pending": Out(1),
         }
-        super().__init__(ports, name=f"core_control_{fingerprint}")
+        super().__init__(ports, name=f"core_control_{fingerprint}_{counted}")
         self.fingerprint = int(fingerprint, 16)
+        self.counted = counted
 
     def build(self, m: Module) -> None:
         """Registers, the memory of contexts, counters; then accesses, and the programs' course."""
@@ -236,7 +239,8 @@ class CoreControl(Component):
         chosen = Signal(COUNTER_BITS, name="counter")
         all_of_them = []
         for i, each in enumerate(COUNTERS):
-            counter = Signal(COUNTER_BITS, name=f"count_{each.name.lower()}")
+            name = f"count_{each.name.lower()}"
+            counter = Signal(COUNTER_BITS, name=name, init=self.counted)
             more = self.core.events[each.name.lower()] if i else self._running
             with m.If(reset):
                 m.d.sync += counter.eq(0)
