@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data
+from amaranth.hdl import Const, Module, Signal
+from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from tapeout.isa.encoding import HEADER, HEADER_BITS, PAYLOAD_BITS, fields
@@ -73,6 +73,11 @@ fault: a code of `Trap`, if it is none. adds_z: register z is added to `rows`.
 NUMBERS = data.StructLayout({name: REGISTER_NUMBER_BITS for name in "xyz"})
 """The registers that an instruction reads."""
 
+RULE = data.StructLayout({"queues": 1 << HEADER["queue"], "zero": PAYLOAD_BITS})
+"""The queues that run an operation, a bit each, and the bits of the payload that are zero."""
+
+RULES = 128  # opcodes that may exist
+
 
 class InstructionDecoder(Component):
     """Refuses what `isa.decode` refuses, and finds the fields that the processor resolves.
@@ -97,48 +102,52 @@ class InstructionDecoder(Component):
         super().__init__(ports, name="instruction_decoder")
 
     def build(self, m: Module) -> None:
-        """One case for each operation."""
+        """A table says what each operation must be; a case for each says what is in it."""
         header = self.word.header
-        known, undefined = Signal(), Signal()
+        m.submodules.rules = store = memory.Memory(shape=RULE, depth=RULES, init=_rules())
+        port = store.read_port(domain="comb")
+        rule, known, undefined = port.data, Signal(), Signal()
         self._found = Signal(DECODED)
+        m.d.comb += [
+            port.addr.eq(header.opcode),
+            known.eq(~header.opcode[-1] & rule.queues.bit_select(header.queue, 1)),
+        ]
         with m.Switch(header.opcode):
             for cls in OPERATIONS:
                 with m.Case(cls.opcode):
-                    queues = QUEUES if cls.queue is None else (cls.queue,)
-                    m.d.comb += known.eq(header.queue.matches(*queues))
-                    m.d.comb += undefined.eq(self._undefined(cls))
-                    m.d.comb += self._contents(cls)
+                    m.d.comb += [undefined.eq(self._undefined(cls)), *self._contents(cls)]
         waits_wrong = (
             (header.wait1_count == 0) & (header.wait1_counter != 0)
             | (header.wait0_count == 0) & (header.wait0_counter != 0)
             | (header.wait0_count == 0) & (header.wait1_count != 0)
             | ~header.signal_count & (header.signal_counter != 0)
         )
+        reserved = self.word.zero.any() | (self.word.payload & rule.zero).any()
         with m.If(~known):
             m.d.comb += self._found.fault.eq(Trap.OPCODE)
-        with m.Elif(undefined | waits_wrong | self.word.zero.any()):
+        with m.Elif(undefined | waits_wrong | reserved):
             m.d.comb += self._found.fault.eq(Trap.FIELD)
         with m.If(self.load):
             m.d.sync += self.decoded.eq(self._found)
 
-    def _undefined(self, cls: type[Operation]) -> Any:
-        """Whether a bit is set that no field covers, or an enumeration has no such member."""
+    def _payload(self, cls: type[Operation]) -> Any:
         layout = payload_layout(cls)
-        payload = data.View(layout, self.word.payload[: layout.size])
-        wrong = self.word.payload[layout.size :].any()
+        return data.View(layout, self.word.payload[: layout.size])
+
+    def _undefined(self, cls: type[Operation]) -> Any:
+        """Whether an enumeration has no such member."""
+        wrong: Any = Const(0)
         for name, field in fields(cls).items():
             if missing := _missing(field):
-                wrong |= payload[name].matches(*missing)
+                wrong |= self._payload(cls)[name].matches(*missing)
         return wrong
 
     def _contents(self, cls: type[Operation]) -> list[Any]:
         """What this operation names."""
-        layout = payload_layout(cls)
-        payload = data.View(layout, self.word.payload[: layout.size])
-        out = self._found
+        payload, out = self._payload(cls), self._found
         reads = zip("xyz", READS.get(cls, ()), strict=False)
         found = [self.numbers[to].eq(payload[name]) for to, name in reads]
-        for name in layout.members:
+        for name in fields(cls):
             if name in ROWS:
                 found.append(out.rows.eq(payload[name]))
             if name in ROWS_REGISTERS or (cls is StorePages and name == "count"):
@@ -148,6 +157,19 @@ class InstructionDecoder(Component):
         if cls in RESULTS:
             found.append(out.rd.eq(payload.rd))
         return found
+
+
+def _rules() -> list[dict[str, int]]:
+    """A RULE for each opcode; those that do not exist run nowhere."""
+    rules = [{"queues": 0, "zero": 0} for _ in range(RULES)]
+    for cls in OPERATIONS:
+        queues = QUEUES if cls.queue is None else (cls.queue,)
+        used = payload_layout(cls).size
+        rules[cls.opcode] = {
+            "queues": sum(1 << queue for queue in queues),
+            "zero": (1 << PAYLOAD_BITS) - (1 << used),
+        }
+    return rules
 
 
 def _missing(field: Field) -> list[int]:
