@@ -96,11 +96,13 @@ class Driver:
         """The trap of an instruction, or 0 when it has passed, unchanged."""
         model = self.model
         assert model.get("input_ready")
+        assert not model.get("busy")
         model.set("input_payload", word)
         model.set("input_valid", 1)
         model.tick()
         model.set("input_valid", 0)
         for _ in range(40):
+            assert model.get("busy"), "the clock must not stand still yet"
             if model.get("output_valid"):
                 assert model.get("output_payload") == word
                 model.tick()
@@ -120,8 +122,8 @@ class Driver:
             assert trap >> here.offset & mask == word >> there.offset & mask
         model.tick()
         assert model.get("trap") & 0xFF == 0
-        assert not model.get("input_ready")
-        assert not model.get("output_valid")
+        for port in ("input_ready", "output_valid", "busy"):
+            assert not model.get(port)
         model.reset()
         model.set("memory_bytes", self.memory_bytes)
         model.set("output_ready", 1)

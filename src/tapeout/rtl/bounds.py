@@ -46,6 +46,7 @@ class Bounds(Component):
     input : In(stream of SENT)
     output : Out(stream of SENT), the same beats
     memory_bytes : In(41), the size of the memory outside; it stays while a program runs
+    busy : Out(1); while it is 0 and no instruction is offered, the clock may stand still
     trap : Out(TRAPPED), for one cycle
     """
 
@@ -54,6 +55,7 @@ class Bounds(Component):
             "input": In(stream.Signature(SENT)),
             "output": Out(stream.Signature(SENT)),
             "memory_bytes": In(MEMORY_BITS + 1),
+            "busy": Out(1),
             "trap": Out(TRAPPED),
         }
         super().__init__(ports, name=f"bounds_{l1_granules}_{scale_granules}_{accumulators}")
@@ -93,7 +95,7 @@ class Bounds(Component):
             check.tile.x.eq(walked.command.x),
             leave.eq(walking & free & (walked.nop | ((word.last | ~has_rows) & ~legal.busy))),
         ]
-        self._judge(m, walked, leave, free, stopped)
+        self._judge(m, walked, walking, leave, free, stopped)
 
     def _walk(self, m: Module, take: Any, stay: Any) -> Any:
         """The word of the tile that it is at; the last one stays until the instruction leaves."""
@@ -121,7 +123,9 @@ class Bounds(Component):
             m.d.sync += [step.eq(next_step), place.eq(next_place)]
         return word
 
-    def _judge(self, m: Module, walked: Any, leave: Any, free: Any, stopped: Any) -> None:
+    def _judge(
+        self, m: Module, walked: Any, walking: Any, leave: Any, free: Any, stopped: Any
+    ) -> None:
         """The instruction that has left waits for its code, then for the verdict of its tiles."""
         legal, verdict = m.submodules.legal, m.submodules.check.verdict
         held = Signal(SENT, reset_less=True)
@@ -137,6 +141,7 @@ class Bounds(Component):
             self.trap.queue.eq(held.queue),
             self.trap.number.eq(held.number),
         ]
+        m.d.comb += self.busy.eq(((walking | occupied) & ~stopped) | self.trap.code.any())
         with m.If(passes):
             m.d.sync += [occupied.eq(0), valid.eq(0)]
         with m.If(leave):

@@ -69,9 +69,10 @@ class Control(Component):
         m.d.sync += self.interrupt_request.eq(pending.any())
         answers = [control.response for control in controls]
         done, error, value = self._chip(m, request.valid & ~request.write, word, block, pending)
-        others = request.valid & ((block > len(controls)) | (request.write & (block == 0)))
+        known = Cat(block == number + 1 for number in range(len(controls))).any()
+        readable = (block == 0) & ~request.write
         refused = Signal()
-        m.d.sync += refused.eq(others)
+        m.d.sync += refused.eq(request.valid & ~known & ~readable)
         m.d.comb += [
             slave.response.done.eq(Cat(done, refused, *(a.done for a in answers)).any()),
             slave.response.error.eq(Cat(error, refused, *(a.error for a in answers)).any()),

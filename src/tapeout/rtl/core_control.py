@@ -36,6 +36,7 @@ CONTEXT_BITS = (CONTEXTS - 1).bit_length()
 PAIR_BITS = (CONTEXT_PAIRS - 1).bit_length()
 COUNTER_BITS = 64
 GRAIN = REGISTER_BITS // 3  # the memory of contexts is written by thirds: low word, high part
+COUNTER_NAMES = tuple(counter.name for counter in COUNTERS)
 
 EVENTS = data.StructLayout({counter.name.lower(): counter.bits for counter in COUNTERS[1:]})
 """What is to be added to the performance counters in this cycle."""
@@ -166,10 +167,15 @@ class CoreControl(Component):
         counters = self._count(m, writes)
         with m.Switch(request.word):
             for each in CORE:
-                self._decode(m, each, legal, value, writes)
+                if each.name not in (*COUNTER_NAMES, "SCALAR"):
+                    self._decode(m, each, legal, value, writes)
+        with m.If(self._is_scalar()):
+            free = self._free(register("SCALAR"))
+            m.d.comb += legal.eq(~request.write | free)
         pair_number = request.word[1:]
         first = COUNTERS_OFFSET // 8
         with m.If((pair_number >= first) & (pair_number < first + len(COUNTERS))):
+            m.d.comb += legal.eq(~request.write)
             m.d.comb += value.eq(Mux(request.word[0], kept, counters[:DATA_BITS]))
             with m.If(reads & ~request.word[0]):
                 m.d.sync += kept.eq(counters[DATA_BITS:])
@@ -191,18 +197,20 @@ class CoreControl(Component):
         m.d.comb += self.response.data.eq(Mux(from_memory, answer, simple))
 
     def _is_scalar(self) -> Any:
-        return self.request.word[1 : 1 + PAIR_BITS] < REGISTERS
+        """Whether a word is a scalar's, of which every bit may be written."""
+        number = self.request.word[1:] - CONTEXT_OFFSET // 8
+        return (number > 0) & (number < REGISTERS)
 
     def _decode(self, m: Module, each: Register, legal: Any, value: Any, writes: Any) -> None:
         """What may be done with a register; the value of one that is not in memory."""
         request = self.request
+        assert each.count == 1
         for word in range(each.words):
-            places = [(each.offset + 8 * i) // 4 + word for i in range(each.count)]
             ones = request.data & ~Const(each.mask(word), DATA_BITS)
             may_write = Const(0, 1)
             if each.access.writable:
                 may_write = (ones == 0) & self._free(each)
-            with m.Case(*places):
+            with m.Case(each.offset // 4 + word):
                 m.d.comb += legal.eq(Mux(request.write, may_write, Const(each.access.readable, 1)))
                 if each.name in self._values:
                     m.d.comb += value.eq(self._values[each.name])
@@ -232,12 +240,11 @@ class CoreControl(Component):
         with m.If(rings):
             m.d.sync += self._states[context].eq(ContextState.QUEUED)
 
-    def _count(self, m: Module, writes: Any) -> Signal:
+    def _count(self, m: Module, writes: Any) -> Any:
         """The performance counters; returns the one that is asked for."""
         control = register("CONTROL")
         reset = writes & (self.request.word == control.offset // 4) & self.request.data[0]
-        chosen = Signal(COUNTER_BITS, name="counter")
-        all_of_them = []
+        chosen = Const(0, COUNTER_BITS)
         for i, each in enumerate(COUNTERS):
             name = f"count_{each.name.lower()}"
             counter = Signal(COUNTER_BITS, name=name, init=self.counted)
@@ -246,11 +253,7 @@ class CoreControl(Component):
                 m.d.sync += counter.eq(0)
             with m.Elif(more != 0):
                 m.d.sync += counter.eq(counter + more)
-            all_of_them.append(counter)
-        with m.Switch(self.request.word[1:]):
-            for i, counter in enumerate(all_of_them):
-                with m.Case(COUNTERS_OFFSET // 8 + i):
-                    m.d.comb += chosen.eq(counter)
+            chosen = chosen | Mux(self.request.word[1:] == COUNTERS_OFFSET // 8 + i, counter, 0)
         return chosen
 
     # ---- programs --------------------------------------------------------------------------------

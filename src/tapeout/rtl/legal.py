@@ -112,7 +112,8 @@ def _any(bad: list[Any]) -> Any:
 
 
 def _among(value: Any, members: set[int]) -> Any:
-    return Cat(value == each for each in sorted(members)).any()
+    """Whether a value of few bits is one of these."""
+    return Const(sum(1 << each for each in members), 1 << len(value)).bit_select(value, 1)
 
 
 def _fields(command: Any, cls: type[Operation], p: Any) -> list[Any]:

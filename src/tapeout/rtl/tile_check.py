@@ -40,6 +40,11 @@ TILE = data.StructLayout(
 VERDICT = data.StructLayout({"final": 1, "outside": 1})
 """outside: a tile does not lie in its memory; final: it is the command's last."""
 
+FACTS = data.StructLayout(
+    {"block_log2": 2, "sixes": 1, "scaled": 1, "two_bytes": 1, "half_block": 1, "four_blocks": 1}
+)
+"""What the sizes of a format's blocks and scales are made of."""
+
 
 class TileCheck(Component):
     """Finds tiles that do not lie in their memories. Value: `tapeout.isa.tiles`.
@@ -205,18 +210,18 @@ def _row_bytes(m: Module, kind: Any, code: Any, count: Any) -> Any:
     """Bytes of a row of `count` numbers, elements or scales."""
     blocks = Signal(COUNT_BITS - BLOCK_LOG2 + 1, name="blocks")
     m.d.comb += blocks.eq((count + BLOCK - 1) >> BLOCK_LOG2)
-    elements, packed, scales, scale = (
-        Signal(ROW_BITS, name=name) for name in ("elements", "packed", "scales", "scale")
-    )
+    facts = Signal(FACTS, name="facts")
     with m.Switch(code):
         for fmt in FORMATS:
             with m.Case(fmt.code):
-                m.d.comb += [
-                    elements.eq(_times(blocks, fmt.block_bytes)),
-                    packed.eq(count << (fmt.element_bits // 16)),  # only of wide formats
-                    scales.eq(_scales(fmt, blocks)),
-                    scale.eq(fmt.scale_bits // 8),
-                ]
+                m.d.comb += facts.eq(FACTS.const(_facts(fmt)))
+    sixes = Mux(facts.sixes, blocks << 3, 0)
+    elements = (blocks << 4 << facts.block_log2) + sixes
+    groups = Mux(facts.four_blocks, (blocks + 3) >> 2, Mux(facts.half_block, blocks << 1, blocks))
+    scales = Mux(facts.two_bytes, groups << 1, groups)
+    scales = Mux(facts.scaled, scales, 0)
+    scale = Cat(facts.scaled & ~facts.two_bytes, facts.two_bytes)
+    packed = count << facts.block_log2[0] << 1  # only of wide formats
     row_bytes = Signal(ROW_BITS, name="bytes_of_row")
     with m.Switch(kind):
         for each, value in (
@@ -232,18 +237,18 @@ def _row_bytes(m: Module, kind: Any, code: Any, count: Any) -> Any:
     return row_bytes
 
 
-def _times(value: Any, factor: int) -> Any:
-    """A product with a constant that has few ones, as shifts."""
-    places = [b for b in range(factor.bit_length()) if factor >> b & 1]
-    return sum((value << b for b in places[1:]), value << places[0])
-
-
-def _scales(fmt: Format, blocks: Any) -> Any:
-    """Bytes of the scales of so many blocks."""
-    if not fmt.group:
-        return Const(0)
-    bytes_each = fmt.scale_bits // 8
-    if fmt.group <= BLOCK:
-        return _times(blocks, bytes_each * (BLOCK // fmt.group))
-    share = fmt.group // BLOCK
-    return _times((blocks + share - 1) >> (share.bit_length() - 1), bytes_each)
+def _facts(fmt: Format) -> dict[str, int]:
+    """Blocks have 16 bytes times a power of two, or half as many more; scales one byte or two."""
+    log2 = (fmt.block_bytes // 16).bit_length() - 1
+    sixes = fmt.block_bytes == 24
+    assert fmt.block_bytes == (16 << log2) + 8 * sixes
+    assert fmt.group in (0, BLOCK // 2, BLOCK, 4 * BLOCK)
+    assert fmt.scale_bits in (0, 8, 16)
+    return {
+        "block_log2": log2,
+        "sixes": int(sixes),
+        "scaled": int(fmt.scale_bits > 0),
+        "two_bytes": int(fmt.scale_bits == 16),
+        "half_block": int(fmt.group == BLOCK // 2),
+        "four_blocks": int(fmt.group == 4 * BLOCK),
+    }
