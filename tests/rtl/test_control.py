@@ -387,6 +387,26 @@ def test_the_chip_says_what_it_is(host):
     assert read_all(host, "CORES", core=None) == CORES
 
 
+@pytest.mark.parametrize("cores", [1, 3, 5])
+def test_each_core_has_its_block(cores):
+    control = Control(cores=cores, fingerprint="00aa0bcdef12")
+    model = started(control)
+    for port in model.ports.keys() - {"clk", "rst"}:
+        model.set(port, 0)
+    model.reset()
+    host = Host(model)
+    assert read_all(host, "CORES", core=None) == cores
+    assert read_all(host, "CHIP", core=None) == 0x00AA_0BCD_EF12
+    for core in range(cores):
+        assert host.write(address("WATCHDOG_CYCLES", core=core), core + 5) == 0
+    assert [model.get(f"cores_{i}_watchdog_cycles") for i in range(cores)] == [
+        core + 5 for core in range(cores)
+    ]
+    for block in range(cores + 1, (1 << control.address_bits) // BLOCK_BYTES):
+        assert host.read_any(BLOCK_BYTES * block + address("CONTEXT", core=None)) == (SLVERR, 0)
+        assert host.write(BLOCK_BYTES * block + address("CONTEXT", core=None), 0) == SLVERR
+
+
 def words_of(registers):
     """Word address in the block -> (register, which word of it)."""
     return {
