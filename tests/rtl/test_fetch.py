@@ -160,14 +160,12 @@ def test_it_does_not_read_far_ahead():
 
 
 def test_a_start_reads_memory_again():
-    bench = Bench(128, count=30)
-    bench.start()
-    bench.take(12)
-    for _ in range(4):  # the second time while lines are on their way
+    bench = Bench(128, count=30, latency=10)
+    for cycles in range(60):  # while lines are on their way, or are not
+        bench.start()
+        for _ in range(cycles):
+            bench.step(ready=False)
         bench.memory.content = bench.content = bench.rng.randbytes(len(bench.content))
-        bench.memory.coming = type(bench.memory.coming)(
-            (cycle, word ^ 1) for cycle, word in bench.memory.coming
-        )
         bench.start()
         bench.check(bench.take(6), range(6))
 

@@ -439,7 +439,7 @@ def test_the_first_trap_stays():
     bench = trapped(program, Trap.REGISTER, 1, scalars={1: MAX}, unit_cycles=1)
     before = bench.trap
     bench.wires["refused"] = 0x205
-    bench.step()
+    bench.wires.tick()
     bench.wires["start"] = 1
     for _ in range(50):
         bench.step()
