@@ -184,6 +184,14 @@ def test_a_result_that_does_not_start_on_its_rows_traps(m: int, acc: int):
     execute(matmul(fmt, fmt, 1, 4, acc=2 * acc), r, mem)
 
 
+def test_a_result_lies_in_one_half():
+    mem = memories(np.random.default_rng(0))
+    fmt = format_named("int8")
+    half = mem.acc.size // 2
+    with pytest.raises(TrapError, match="must lie in one half of the accumulators, not across"):
+        execute(matmul(fmt, fmt, 1, 4, acc=half - 128), [0] * 5 + [1] + [0] * 26, mem)
+
+
 def test_families_do_not_mix():
     mem = memories(np.random.default_rng(0))
     with pytest.raises(ConfigError, match="both int or both float"):

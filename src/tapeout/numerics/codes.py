@@ -130,7 +130,7 @@ def unpack(packed: U8, element_bits: int) -> NDArray[Any]:
     if element_bits == 8:
         return packed.copy()
     if element_bits > 8:
-        return np.array(packed).view(f"<u{element_bits // 8}")
+        return np.array(packed, order="C").view(f"<u{element_bits // 8}")
     if element_bits == 4:
         codes = np.stack([packed & 15, packed >> 4], axis=-1)
     else:

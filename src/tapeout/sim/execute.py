@@ -37,6 +37,7 @@ from tapeout.sim.state import F32, Bytes, Memories, numbers, tile
 
 Registers = Sequence[int]
 K0 = 32
+FP32_BYTES = 4
 
 
 def execute(op: Operation, r: Registers, mem: Memories) -> None:
@@ -193,6 +194,9 @@ def _matmul(op: Matmul, m: int, mem: Memories) -> None:
     else:
         b = _operand(mem, b_format, op.n, k, (op.b, op.b_pitch, op.b_scale, op.b_scale_pitch))
     acc: F32 = numbers(mem.acc, op.acc, m, op.acc_pitch, op.n)
+    half = mem.acc.size // 2
+    if op.acc < half < op.acc + (m - 1) * op.acc_pitch + FP32_BYTES * op.n:
+        raise TrapError(f"a result must lie in one half of the accumulators, not across {half:#x}")
     if op.acc % op.acc_alignment(m):
         raise TrapError(
             f"a result of {m} rows must start on a multiple of {op.acc_alignment(m)} bytes,"
