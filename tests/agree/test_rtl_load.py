@@ -5,12 +5,10 @@ import pytest
 
 from rtl.components import started
 from rtl.transfer_bench import OPEN, TransferBench, command, peek, poke
-from tapeout.errors import TrapError
 from tapeout.isa.fields import REGISTERS
 from tapeout.isa.instructions import LoadPages, LoadTile
 from tapeout.rtl.check import random_gates
 from tapeout.rtl.load import Load
-from tapeout.rtl.trap import Trap
 from tapeout.sim.execute import execute
 from tapeout.sim.state import Memories
 

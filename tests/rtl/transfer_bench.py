@@ -1,7 +1,7 @@
 """Memories behind a unit's ports, with random latencies and stalls: a bench for load and store."""
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Mux, Signal
 from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2, exact_log2
@@ -75,7 +75,8 @@ class BenchMemory(Component):
         passed = [self._reader(m, i) for i in range(self.readers)]
         if self.writer:
             passed.append(self._writer(m, write))
-        m.d.sync += self.beat_count.eq(self.beat_count + sum(passed[-1:] if self.writer else passed[:1]))
+        counted = passed[-1 if self.writer else 0]
+        m.d.sync += self.beat_count.eq(self.beat_count + counted)
 
     def _bursts(self, m, port, seed):
         """Requests that have waited long enough, and whether they are refused."""
@@ -184,7 +185,7 @@ class BenchLocal(Component):
         gate = chance(m, self.seed, self.share)
         m.d.comb += request.ready.eq(gate)
         place = request.payload if self.reads else request.payload.address
-        first, window, windows = Signal(8), [], []
+        first, window = Signal(8), []
         m.d.comb += first.eq(place % self.banks)
         peeks = []
         for bank in range(self.banks):
