@@ -64,9 +64,7 @@ class Packer(Component):
         m.d.comb += [take.eq(~valid | (out_free & ~spill)), self.pieces.ready.eq(take)]
         with m.If(take):
             used = ~(Const(-1, bus) << piece.bytes)
-            kept = Cat(
-                Mux(used[i], piece.data.word_select(i, 8), Const(0, 8)) for i in range(bus)
-            )
+            kept = Cat(Mux(used[i], piece.data.word_select(i, 8), Const(0, 8)) for i in range(bus))
             fine = piece.offset[:fine_bits]
             m.d.sync += [
                 valid.eq(self.pieces.valid),
