@@ -15,6 +15,7 @@ GRANULE_BITS = 8 * GRANULE_BYTES
 READ_LATENCY = 2  # cycles from an accepted read request to its data, at least
 MEMORY_BITS = 40  # of a byte address in memory
 BURST_BITS = 8  # of the beats of a burst, less one
+PITCH_LOG2_BITS = 4  # of the groups between the rows of a tile
 BURST_BYTES = 4096  # a burst lies within a range of this size and alignment
 
 
@@ -52,6 +53,36 @@ def write_port(*, granules: int, address_bits: int) -> wiring.Signature:
     """
     layout = write_layout(granules=granules, address_bits=address_bits)
     return wiring.Signature({"request": Out(stream.Signature(layout))})
+
+
+def tile_read(*, rows: int, columns: int, group_bits: int) -> wiring.Signature:
+    """Reads of a tile in the accumulators: `data` holds it a fixed number of cycles later.
+
+    Groups are of `columns` numbers, over both halves; the highest bit is that of the half. Row i
+    lies at group + (i << pitch_log2). As far as rows matter, the bits of `group` that their
+    i << pitch_log2 may set are 0.
+    """
+    return wiring.Signature(
+        {
+            "enable": Out(1),
+            "group": Out(group_bits),
+            "pitch_log2": Out(PITCH_LOG2_BITS),
+            "data": In(data.ArrayLayout(32, rows * columns)),
+        }
+    )
+
+
+def tile_write(*, rows: int, columns: int, group_bits: int) -> wiring.Signature:
+    """Writes of a tile, seen by reads in later cycles; `mask` has a bit for each number."""
+    return wiring.Signature(
+        {
+            "enable": Out(1),
+            "group": Out(group_bits),
+            "pitch_log2": Out(PITCH_LOG2_BITS),
+            "data": Out(data.ArrayLayout(32, rows * columns)),
+            "mask": Out(rows * columns),
+        }
+    )
 
 
 BURST = data.StructLayout({"address": MEMORY_BITS, "beats": BURST_BITS})

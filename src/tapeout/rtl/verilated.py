@@ -39,6 +39,8 @@ class Bench:
     """What drives a component: a C++ file beside this one, and how both are compiled."""
 
     main: str
+    parts: tuple[str, ...] = ()
+    """Files that `main` includes."""
     memories: bool = False
     """Whether the bench sees the component's memories."""
     optimise: str = "-O1"
@@ -54,9 +56,10 @@ def library(component: Component, bench: Bench, *, trace: bool = False) -> Path:
     name, text = component.module_name, to_verilog(component)
     sources = {
         f"{name}.sv": text,
-        "main.cpp": files("tapeout.rtl").joinpath(bench.main).read_text(encoding="utf-8"),
+        "main.cpp": _beside(bench.main),
         "ports.h": _ports_header(name, port_widths(component)),
         **({"memories.vlt": _visible_memories(text)} if bench.memories else {}),
+        **{part: _beside(part) for part in bench.parts},
     }
     verilate = (*VERILATE, *(("--trace-vcd",) if trace else ()))
     compile_flags = tuple(flag.format(optimise=bench.optimise) for flag in COMPILE)
@@ -122,6 +125,10 @@ def cache_folder() -> Path:
     folder = Path(base) / "tapeout" / "rtl"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _beside(name: str) -> str:
+    return files("tapeout.rtl").joinpath(name).read_text(encoding="utf-8")
 
 
 def _ports_header(name: str, ports: dict[str, int]) -> str:

@@ -1,0 +1,117 @@
+"""Nested loops over tiles: which chunk comes next, and how much of it counts."""
+
+from typing import Any
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from .component import Component
+
+LEVELS = 4
+COUNT_BITS = 18  # of what a loop counts: elements of a row, and one block more
+
+
+def plan_layout(address_bits: int) -> data.StructLayout:
+    """What a walk does: level 0 is the innermost loop.
+
+    A loop counts `total` down by `unit` until no more than that is left, and adds `stride` to the
+    address. `tiled`: the total of level 1 is what level 3 has left, at most its unit.
+    """
+    level = data.StructLayout({"total": COUNT_BITS, "unit": COUNT_BITS, "stride": address_bits})
+    return data.StructLayout(
+        {"start": address_bits, "levels": data.ArrayLayout(level, LEVELS), "tiled": 1}
+    )
+
+
+def write_plan(m: Module, plan: Any, *, start: Any = 0, tiled: int = 0, **levels: Any) -> None:
+    """Drive a plan; `outer`, `upper`, `lower`, `inner` are (total, unit, stride), default once."""
+    names = ("inner", "lower", "upper", "outer")
+    m.d.comb += [plan.start.eq(start), plan.tiled.eq(tiled)]
+    for i, name in enumerate(names):
+        total, unit, stride = levels.pop(name, (1, 1, 0))
+        level = plan.levels[i]
+        m.d.comb += [level.total.eq(total), level.unit.eq(unit), level.stride.eq(stride)]
+    assert not levels, f"levels are {names}, not {set(levels)}"
+
+
+class Walk(Component):
+    """Four nested loops with an address.
+
+    `load` begins a walk in the next cycle, `step` goes on; `active` is 0 after the last step.
+
+    Latency 1 cycle; throughput 1 step per cycle; never stalls.
+
+    Parameters
+    ----------
+    address_bits : int
+        Bits of the address; it wraps.
+
+    Members
+    -------
+    load : In(1); plan : In(plan_layout(address_bits)); step : In(1)
+    active : Out(1); address : Out(address_bits)
+    left : Out(array of LEVELS counts), of each loop with the current turn
+    last : Out(LEVELS), loops that are in their last turn
+    """
+
+    def __init__(self, *, address_bits: int):
+        self.bits = address_bits
+        ports = {
+            "load": In(1),
+            "plan": In(plan_layout(address_bits)),
+            "step": In(1),
+            "active": Out(1),
+            "address": Out(address_bits),
+            "left": Out(data.ArrayLayout(COUNT_BITS, LEVELS)),
+            "last": Out(LEVELS),
+        }
+        super().__init__(ports, name=f"vector_walk_{address_bits}")
+
+    def build(self, m: Module) -> None:
+        """One adder for the address: of the innermost loop that is not in its last turn."""
+        plan = Signal(self.plan.shape(), reset_less=True)
+        left = [Signal(COUNT_BITS, name=f"left{i}", reset_less=True) for i in range(LEVELS)]
+        base = [Signal(self.bits, name=f"base{i}", reset_less=True) for i in range(LEVELS)]
+        under = [
+            Signal(COUNT_BITS + 1, name=f"under{i}") for i in range(LEVELS)
+        ]  # left after a turn
+        for i in range(LEVELS):
+            m.d.comb += under[i].eq(left[i] - plan.levels[i].unit)
+            m.d.comb += self.last[i].eq(under[i][-1] | (under[i] == 0))
+            m.d.comb += self.left[i].eq(left[i])
+        m.d.comb += self.address.eq(base[0])
+        turned = Signal(range(LEVELS))  # the loop that goes on; those inside it start again
+        for i in reversed(range(LEVELS)):
+            with m.If(~self.last[i]):
+                m.d.comb += turned.eq(i)
+        following = Signal(self.bits)
+        m.d.comb += following.eq(
+            Array(base)[turned] + Array(plan.levels[i].stride for i in range(LEVELS))[turned]
+        )
+        tile = Signal(COUNT_BITS)
+        m.d.comb += tile.eq(_tile(under[3][:COUNT_BITS], plan.levels[3].unit))
+        with m.If(self.load):
+            m.d.sync += [plan.eq(self.plan), self.active.eq(1)]
+            m.d.sync += [left[i].eq(self.plan.levels[i].total) for i in range(LEVELS)]
+            m.d.sync += [base[i].eq(self.plan.start) for i in range(LEVELS)]
+            with m.If(self.plan.tiled):
+                m.d.sync += left[1].eq(_tile(self.plan.levels[3].total, self.plan.levels[3].unit))
+                m.d.sync += plan.levels[1].total.eq(
+                    _tile(self.plan.levels[3].total, self.plan.levels[3].unit)
+                )
+        with m.Elif(self.step):
+            m.d.sync += self.active.eq(~self.last.all())
+            for i in range(LEVELS):
+                with m.If(turned == i):
+                    m.d.sync += left[i].eq(under[i])
+                with m.Elif(turned > i):
+                    m.d.sync += left[i].eq(plan.levels[i].total)
+                with m.If(turned >= i):
+                    m.d.sync += base[i].eq(following)
+            with m.If(plan.tiled & (turned == 3)):
+                m.d.sync += [left[1].eq(tile), plan.levels[1].total.eq(tile)]
+
+
+def _tile(left: Any, unit: Any) -> Any:
+    return Mux(left > unit, unit, left)
