@@ -7,6 +7,7 @@ from rtl.bursts_memory import BurstMemory
 from rtl.components import started
 from tapeout.isa import Sample
 from tapeout.isa.encoding import fields
+from tapeout.numerics.philox import random_bits64
 from tapeout.rtl.command import COMMAND
 from tapeout.rtl.sampler import Sampler
 from tapeout.rtl.trap import Trap
@@ -112,6 +113,22 @@ def test_a_prefix_that_reaches_top_p_exactly_ends_there(counter):
     got, _ = run(op, 1, hbm)
     np.testing.assert_array_equal(got, wanted)
     assert wanted[0x200] < 4
+
+
+def test_a_draw_on_the_border_takes_the_next_logit():
+    """Of two equal logits the first has weights 0..2^30 - 1; this draw is 2^30 exactly."""
+    seed, counter = 0, 4332806593
+    assert random_bits64(seed, counter) >> 33 == 1 << 30
+    hbm = np.zeros(1 << 15, np.uint8)
+    op = Sample(logits=0, pitch=8, columns=2, parameters=0x100, out=0x200, rows=1, rows_reg=0)
+    record = np.array([np.float32(1).view(np.uint32), 0, 0, 0, 0, 0, 0, 0], np.uint32)
+    record[4:] = np.array([seed, counter], np.uint64).view(np.uint32)
+    hbm[0x100:0x120] = record.view(np.uint8)
+    wanted = hbm.copy()
+    execute(op, [0] * 32, memory_of(wanted))
+    got, _ = run(op, 1, hbm)
+    np.testing.assert_array_equal(got, wanted)
+    assert wanted[0x200] == 1
 
 
 def test_many_logits_in_long_bursts():
