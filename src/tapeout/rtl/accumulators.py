@@ -115,7 +115,7 @@ class Accumulators(Component):
         ]
         return SimpleNamespace(**place)
 
-    def _written(self, place: Any) -> tuple[list[Any], list[Any]]:
+    def _written(self, place: Any) -> tuple[list[Any], ...]:
         """The lines that the banks write, and their masks."""
         rows, columns = self.shape.rows, self.shape.columns
         tile = self.tile_write
