@@ -140,7 +140,8 @@ class ChunkCodes(Component):
     def _mask(self, bits: int, row_end: Any) -> Any:
         """The bytes of a chunk, cut at the end of a row."""
         if self.lanes <= BLOCK:
-            return Const(~0, self.lanes * bits // 8)
+            size = self.lanes * bits // 8
+            return Const((1 << size) - 1, size)
         blocks = range(self.lanes // BLOCK)
         present = Cat(*(~row_end | (self.tail_blocks > block) for block in blocks))
         return Cat(*(present[block].replicate(4 * bits) for block in blocks))

@@ -10,6 +10,7 @@ from .command import ROWS_BITS
 from .component import Component
 
 COLUMNS_BITS = 17
+FLAGS = ("measure", "store", "closes", "ends", "row_end", "final")
 GROUP_CHUNKS = 32  # chunks of a group at most: 128 elements in chunks of 4
 
 
@@ -26,9 +27,8 @@ def chunk_layout(*, lanes: int, address_bits: int) -> data.StructLayout:
     group to be measured, or stored; row_end: it is the last one of its row; final: the last one of
     all that are stored.
     """
-    flags = ("measure", "store", "closes", "ends", "row_end", "final")
     return data.StructLayout(
-        {"address": address_bits, "count": range(lanes + 1), **{name: 1 for name in flags}}
+        {"address": address_bits, "count": range(lanes + 1), **{name: 1 for name in FLAGS}}
     )
 
 

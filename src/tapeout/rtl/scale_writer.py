@@ -67,21 +67,25 @@ class ScaleWriter(Component):
     def build(self, m: Module) -> None:
         """The bytes of a chunk repeat all over a granule; the mask says where they belong."""
         request, out, row_end = self.write.request, self.write.request.payload, Signal()
-        free, taken, last_part = Signal(), Signal(), Signal()
-        part = Signal(range(max(2, self.parts)))
+        free, taken = Signal(), Signal()
         row, offset = Signal(self.address_bits), Signal(BYTES_BITS)
-        line, count = self._line(m, row_end)
-        left = Signal(range(GRANULE_BYTES * self.parts + 1))
+        line, count, parts = self._line(m, row_end)
+        part, last_part = Signal(range(max(2, self.parts))), Signal()
+        ones = Signal(range(GRANULE_BYTES + 1))
+        if self.parts == 1:
+            m.d.comb += [last_part.eq(1), ones.eq(count)]
+        else:
+            start = part << 4
+            left = Mux(count > start, count - start, 0)
+            m.d.comb += last_part.eq(part == parts - 1)
+            m.d.comb += ones.eq(Mux(left > GRANULE_BYTES, GRANULE_BYTES, left))
         m.d.comb += [
             row_end.eq(self.chunks.payload.row_end),
-            left.eq(count - part * GRANULE_BYTES),
-            last_part.eq(left <= GRANULE_BYTES),
             free.eq(~request.valid | request.ready),
             self.chunks.ready.eq(free & last_part),
             taken.eq(self.chunks.valid & free),
             self.empty.eq(~request.valid),
         ]
-        ones = Mux(last_part, left, GRANULE_BYTES)[: GRANULE_BYTES.bit_length()]
         mask = ((1 << ones) - 1)[:GRANULE_BYTES] << offset[:4]
         with m.If(free):
             m.d.sync += request.valid.eq(self.chunks.valid)
@@ -98,22 +102,27 @@ class ScaleWriter(Component):
         with m.If(self.start):
             m.d.sync += [row.eq(self.address), offset.eq(0), part.eq(0)]
 
-    def _line(self, m: Module, row_end: Any) -> tuple[Any, Any]:
-        """The scales of a chunk side by side, repeated to fill whole granules; how many bytes."""
+    def _line(self, m: Module, row_end: Any) -> tuple[Any, Any, Any]:
+        """The scales of a chunk, repeated to fill granules; their bytes, and granules if whole."""
         line = Signal(GRANULE_BITS * self.parts)
         count = Signal(range(GRANULE_BYTES * self.parts + 1))
-        scales = self.chunks.payload.scales
-        for words in (0, 1):
-            for number in range(len(SIZES) + 1):
-                size = SIZES[number] if number < len(SIZES) else self.lanes
-                if size > self.lanes or (words, size) == (1, SUB):
-                    continue
-                picked = range(0, max(1, self.lanes // SUB), max(1, size // SUB))
-                bits = Cat(*(scales[i][: 8 << words] for i in picked))
-                full = len(bits) // 8
-                blocks = Mux(row_end, self.tail_blocks, max(1, self.lanes // BLOCK))
-                groups = (blocks * BLOCK + size - 1) // size if full > 1 + words else 1
-                with m.If((self.words == words) & (self.group == number)):
-                    m.d.comb += line.eq(bits.replicate(max(1, len(line) // len(bits))))
-                    m.d.comb += count.eq(groups << words)
-        return line, count
+        parts = Signal(range(self.parts + 1))
+        for words, number, size in self._kinds():
+            picked = range(0, sub_groups(self.lanes), max(1, size // SUB))
+            bits = Cat(*(self.chunks.payload.scales[i][: 8 << words] for i in picked))
+            blocks = Mux(row_end, self.tail_blocks, max(1, self.lanes // BLOCK))
+            groups = (blocks * BLOCK + size - 1) // size if len(picked) > 1 else 1
+            with m.If((self.words == words) & (self.group == number)):
+                m.d.comb += [
+                    line.eq(bits.replicate(max(1, len(line) // len(bits)))),
+                    count.eq(groups << words),
+                    parts.eq(max(1, len(bits) // GRANULE_BITS)),
+                ]
+        return line, count, parts
+
+    def _kinds(self) -> list[tuple[int, int, int]]:
+        """What scales there may be: (words, group, its size); a row is as one chunk."""
+        sizes = [*enumerate(SIZES), (len(SIZES), self.lanes)]
+        return [
+            (words, number, min(size, self.lanes)) for words in (0, 1) for number, size in sizes
+        ]
