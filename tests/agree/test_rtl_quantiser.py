@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rtl.vector_bench import VectorBench, command_word
-from tapeout.isa.fields import GRANULE_BYTES, Space
-from tapeout.isa.instructions import Quantise, Softmax
+from tapeout.isa.fields import GRANULE_BYTES
+from tapeout.isa.instructions import Quantise
 from tapeout.numerics import FORMATS, ScaleMode, format_named
 from tapeout.numerics.blocks import LARGEST
 from tapeout.rtl.quantiser import Quantiser
@@ -112,12 +112,12 @@ def agree(lanes, ops, seed, *, stalls=0.0, probe=False):
             numbers(memory, op.src, op.rows, op.src_pitch, op.columns, np.uint32)[:] = x
         execute(op, [0] * 32, mem)
         bench.run([command_word(op, op.rows)])
-        same(op, mem.l1, l1, x)
-        same(op, mem.scale, scale, x)
+        same(op, mem.l1, l1)
+        same(op, mem.scale, scale)
     return bench
 
 
-def same(op, want, got, x):
+def same(op, want, got):
     wrong = np.flatnonzero(want != got)
     found = [f"{at:#x}: {got[at]:02x} not {want[at]:02x}" for at in wrong[:4]]
     assert not len(wrong), f"{op}: {len(wrong)} bytes differ, {found}"

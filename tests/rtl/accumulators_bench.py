@@ -23,7 +23,9 @@ class Bench(Component):
         count = accumulators.shape.rows * accumulators.shape.columns
         place = {"group": accumulators.shape.group_bits + 1, "pitch_log2": 4}
         tile = data.ArrayLayout(32, count)
-        self.write_layout = data.StructLayout({**place, "data": tile, "mask": data.ArrayLayout(1, count)})
+        self.write_layout = data.StructLayout(
+            {**place, "data": tile, "mask": data.ArrayLayout(1, count)}
+        )
         self.read_layout = data.StructLayout(place)
         bits = accumulators.shape.window_address_bits
         super().__init__(
@@ -100,7 +102,9 @@ class Numbers:
         mask = self.rng.integers(0, 2, (n, count), np.uint8)
         mask[self.rng.random(n) < (1 if full else 0.5)] = 1
         mask[np.arange(count) // self.columns >= m[:, None]] = 0
-        beats = pack(self.bench.write_layout, group=group, pitch_log2=pitch, data=numbers, mask=mask)
+        beats = pack(
+            self.bench.write_layout, group=group, pitch_log2=pitch, data=numbers, mask=mask
+        )
         return beats, numbers, mask
 
     def _tile(self, group, pitch, m):
