@@ -3,7 +3,6 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module
-from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from .component import Component
@@ -70,9 +69,9 @@ class AccumulatorHalf(Component):
     Members
     -------
     read_banks : In(a bit for each bank that reads); read_base, read_varied : In(group)
-    lines : Out(a line of each bank), one cycle later
+    lines : Out(a line), of each bank, one cycle later
     write_banks : In(a bit for each bank that writes); write_base, write_varied : In(group)
-    write_lines : In(a line for each bank); mask : In(a bit for each of their numbers)
+    write_lines : In(a line), masks : In(a bit for each of its numbers), for each bank
     """
 
     def __init__(self, shape: TileShape):
@@ -90,9 +89,9 @@ class AccumulatorHalf(Component):
         super().__init__(
             {
                 **ends,
-                "lines": Out(data.ArrayLayout(width, shape.rows)),
-                "write_lines": In(data.ArrayLayout(width, shape.rows)),
-                "mask": In(data.ArrayLayout(shape.columns, shape.rows)),
+                "lines": Out(width).array(shape.rows),
+                "write_lines": In(width).array(shape.rows),
+                "masks": In(shape.columns).array(shape.rows),
             },
             name=f"accumulator_half_{shape.rows}x{shape.columns}x{shape.depth}",
         )
@@ -113,5 +112,5 @@ class AccumulatorHalf(Component):
                 bank.write_enable.eq(self.write_banks[number]),
                 bank.write_line.eq(write >> shape.bank_bits),
                 bank.write_data.eq(self.write_lines[number]),
-                bank.mask.eq(self.mask[number]),
+                bank.mask.eq(self.masks[number]),
             ]

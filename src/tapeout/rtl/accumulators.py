@@ -6,10 +6,11 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import In, connect, flipped
 
-from .accumulator_half import AccumulatorHalf, TileShape
+from .accumulator_half import WORD, AccumulatorHalf, TileShape
 from .component import Component
-from .permute import exchanged, moved_down, renumbered
+from .permute import exchanged
 from .ports import GRANULE_BITS, PITCH_LOG2_BITS, read_port, tile_read, tile_write
+from .tile_lanes import FromBanks, FromBlock, ToBanks, turn_bits
 from .window_walk import WindowWalk
 
 TILE_LATENCY = 2
@@ -66,29 +67,31 @@ class Accumulators(Component):
             self._place(m, self.tile_write, "write"),
         )
         m.d.comb += walk.blocked.eq(self.tile_read.enable & (asked.half == walk.half))
-        touched = exchanged(list(walk.touched), self.shape.bank(walk.group))
-        lines, masks = self._written(written)
+        bank_of_block = Signal(self.shape.bank_bits)
+        m.d.comb += bank_of_block.eq(self.shape.bank(walk.group))
+        touched = exchanged(m, list(walk.touched), bank_of_block, name="touched")
+        lines, masks = self._written(m, written)
         halves = []
         for number in range(2):
             half = AccumulatorHalf(self.shape)
             m.submodules[f"half{number}"] = half
             tiles = self.tile_read.enable & (asked.half == number)
             window = walk.go & (walk.half == number)
+            writes = self.tile_write.enable & (written.half == number)
             m.d.comb += [
                 half.read_banks.eq(Mux(tiles, ~0, Mux(window, Cat(touched), 0))),
                 half.read_base.eq(Mux(tiles, asked.base, walk.group)),
                 half.read_varied.eq(Mux(tiles, asked.varied, 0)),
-                half.write_banks.eq(
-                    Mux(written.half == number, Cat(mask.any() for mask in masks), 0)
-                ),
+                half.write_banks.eq(Mux(writes, Cat(mask.any() for mask in masks), 0)),
                 half.write_base.eq(written.base),
                 half.write_varied.eq(written.varied),
-                Cat(half.write_lines).eq(Cat(lines)),
-                Cat(half.mask).eq(Cat(masks)),
             ]
+            for bank in range(self.shape.rows):
+                m.d.comb += half.write_lines[bank].eq(Cat(lane.banks[bank] for lane in lines))
+                m.d.comb += half.masks[bank].eq(masks[bank])
             halves.append(half)
         self._answer_tile(m, asked, halves)
-        self._answer_window(m, walk, halves)
+        self._answer_window(m, bank_of_block, halves)
 
     def _place(self, m: Module, tile: Any, name: str) -> Any:
         """How the rows of a tile lie: row i in bank key ^ (i with its bits moved up by turn)."""
@@ -98,7 +101,7 @@ class Accumulators(Component):
             "base": shape.group_bits,
             "varied": shape.group_bits,
             "key": shape.bank_bits,
-            "turn": max(1, (shape.bank_bits - 1).bit_length()),
+            "turn": turn_bits(shape.rows),
         }
         place = {key: Signal(bits, name=f"{name}_{key}") for key, bits in layout.items()}
         group = tile.group[:-1]
@@ -115,48 +118,69 @@ class Accumulators(Component):
         ]
         return SimpleNamespace(**place)
 
-    def _written(self, place: Any) -> tuple[list[Any], ...]:
-        """The lines that the banks write, and their masks."""
+    def _written(self, m: Module, place: Any) -> tuple[list[Any], list[Any]]:
+        """Lanes with the lines that the banks write, and the banks' masks."""
         rows, columns = self.shape.rows, self.shape.columns
-        tile = self.tile_write
-        words = [Cat(tile.data[row * columns : (row + 1) * columns]) for row in range(rows)]
-        masks = [
-            Mux(tile.enable, tile.mask[row * columns : (row + 1) * columns], 0)
-            for row in range(rows)
-        ]
-        return tuple(
-            exchanged(renumbered(items, place.turn, inverse=True), place.key)
-            for items in (words, masks)
-        )
+        masks = ToBanks(rows=rows, width=columns)
+        words = [ToBanks(rows=rows, width=WORD) for _ in range(columns)]
+        for name, lane in [("masks", masks), *((f"to{i}", lane) for i, lane in enumerate(words))]:
+            m.submodules[name] = lane
+            m.d.comb += [lane.key.eq(place.key), lane.turn.eq(place.turn)]
+        for row in range(rows):
+            m.d.comb += masks.rows[row].eq(self.tile_write.mask.word_select(row, columns))
+            for column, lane in enumerate(words):
+                m.d.comb += lane.rows[row].eq(self.tile_write.data[row * columns + column])
+        return words, list(masks.banks)
 
     def _answer_tile(self, m: Module, asked: Any, halves: list[Any]) -> None:
         """The lines of a half, in the order of the tile's rows."""
-        answer = Signal(name="tile_answer")
-        m.d.sync += answer.eq(self.tile_read.enable)
-        kept = _kept(m, self.tile_read.enable, "tile", asked.half, asked.key, asked.turn)
-        half, key, turn = kept
-        lines = [Mux(half, odd, even) for even, odd in zip(*(h.lines for h in halves), strict=True)]
-        with m.If(answer):
-            m.d.sync += Cat(self.tile_read.data).eq(Cat(renumbered(exchanged(lines, key), turn)))
-
-    def _answer_window(self, m: Module, walk: Any, halves: list[Any]) -> None:
-        """The granules of a window that lie in the block which was read."""
-        answer, ends = Signal(name="window_answer"), Signal(name="window_ends")
-        m.d.sync += [answer.eq(walk.go), ends.eq(walk.ends), self.read.data_valid.eq(ends)]
-        half, key, first, chosen = _kept(
-            m, walk.go, "window", walk.half, self.shape.bank(walk.group), walk.first, walk.chosen
+        rows, columns = self.shape.rows, self.shape.columns
+        load = Signal(name="tile_load")
+        m.d.sync += load.eq(self.tile_read.enable)
+        half, key, turn = _kept(m, self.tile_read.enable, "tile", asked.half, asked.key, asked.turn)
+        lanes = []
+        for column in range(columns):
+            lane = FromBanks(rows=rows, width=WORD)
+            m.submodules[f"from{column}"] = lane
+            m.d.comb += [
+                lane.half.eq(half), lane.key.eq(key), lane.turn.eq(turn), lane.load.eq(load),
+            ]  # fmt: skip
+            for row in range(rows):
+                m.d.comb += [
+                    lane.lower[row].eq(halves[0].lines[row].word_select(column, WORD)),
+                    lane.upper[row].eq(halves[1].lines[row].word_select(column, WORD)),
+                ]
+            lanes.append(lane)
+        m.d.comb += self.tile_read.data.as_value().eq(
+            Cat(lane.rows[row] for row in range(rows) for lane in lanes)
         )
-        lines = [Mux(half, odd, even) for even, odd in zip(*(h.lines for h in halves), strict=True)]
-        each = self.shape.group_granules
-        granules = [
-            line.word_select(i, GRANULE_BITS) for line in exchanged(lines, key) for i in range(each)
-        ]
-        placed = moved_down(granules, first)
-        for number in range(self.granules):
-            with m.If(answer & chosen[number]):
-                m.d.sync += self.read.data.word_select(number, GRANULE_BITS).eq(
-                    placed[number % len(placed)]
-                )
+
+    def _answer_window(self, m: Module, bank_of_block: Any, halves: list[Any]) -> None:
+        """The granules of a window that lie in the block which was read."""
+        walk, each = self.walk, self.shape.group_granules
+        load, ends = Signal(name="window_load"), Signal(name="window_ends")
+        m.d.sync += [load.eq(walk.go), ends.eq(walk.ends), self.read.data_valid.eq(ends)]
+        half, key, first, chosen = _kept(
+            m, walk.go, "window", walk.half, bank_of_block, walk.first, walk.chosen
+        )
+        count = GRANULE_BITS // WORD
+        lanes = []
+        for number in range(count):
+            lane = FromBlock(
+                rows=self.shape.rows, group_granules=each, granules=self.granules, width=WORD
+            )
+            m.submodules[f"window{number}"] = lane
+            m.d.comb += [lane.half.eq(half), lane.key.eq(key), lane.first.eq(first)]
+            for i in range(self.shape.rows * each):
+                place = i % each * count + number
+                for end, source in zip((lane.lower, lane.upper), halves, strict=True):
+                    m.d.comb += end[i].eq(source.lines[i // each].word_select(place, WORD))
+            for i in range(self.granules):
+                m.d.comb += lane.chosen[i].eq(load & chosen[i])
+            lanes.append(lane)
+        m.d.comb += self.read.data.eq(
+            Cat(lane.window[i] for i in range(self.granules) for lane in lanes)
+        )
 
 
 def _kept(m: Module, enable: Any, name: str, *values: Any) -> list[Signal]:

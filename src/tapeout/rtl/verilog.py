@@ -30,6 +30,7 @@ libyosys.run_pass(passes, libyosys.Design())
 """
 
 NAME = re.compile(r'\\[^\s"\\]+')  # a public name of RTLIL, also inside a string
+FAR = 1 << 20  # a number of a port behind all others
 
 
 def to_verilog(top: Component) -> str:
@@ -73,7 +74,18 @@ def _rtlil(component: Component) -> tuple[str, dict[str, Component]]:
     text = rtlil.convert(
         component, name=component.module_name, platform=emitter, ports=ports, emit_src=False
     )
-    return _plain(text), emitter.instantiated
+    return _plain(_clocked(text)), emitter.instantiated
+
+
+def _clocked(text: str) -> str:
+    """Give the module a clock and a reset, as every instance has, also if it has no register."""
+    start = re.search(r"^module .*\n", text, re.MULTILINE)
+    assert start is not None, "no module"
+    missing = [
+        name for name in ("clk", "rst") if not re.search(rf"^  wire .*\\{name}$", text, re.M)
+    ]
+    wires = (f"  wire input {FAR + i} \\{name}\n" for i, name in enumerate(missing))
+    return text[: start.end()] + "".join(wires) + text[start.end() :]
 
 
 def _plain(text: str) -> str:

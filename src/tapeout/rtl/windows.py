@@ -10,6 +10,7 @@ from tapeout.isa.fields import GRANULE_BYTES
 
 from .bank_arbiter import bank_request
 from .component import Component
+from .permute import moved_down, moved_up
 from .ports import GRANULE_BITS, read_port, write_port
 
 
@@ -78,15 +79,6 @@ class BankShape:
         return banks[: self.banks], banks[self.banks :]
 
 
-def rotated(items: list[Any], shift: Any) -> list[Any]:
-    """The items, each `shift` places further on, around the end; their number is a power of two."""
-    step = 1
-    for bit in shift[: (len(items) - 1).bit_length()]:
-        items = [Mux(bit, items[i - step], item) for i, item in enumerate(items)]
-        step *= 2
-    return items
-
-
 def held_request(shape: BankShape) -> Signature:
     """A `bank_request`, and which lines it needs.
 
@@ -148,17 +140,9 @@ class ReadEnd(Component):
             if number < self.granules - 1:
                 place = (place + (asked[:low_bits] > number))[: len(place)]
             classes.append(chosen(m, items, place, f"class{number}"))
-        turned = self._turned(classes, asked[:low_bits])
+        turned = moved_down(m, classes, asked[:low_bits], name="turned")
         with m.If(answer):
             m.d.sync += self.port.data.eq(Cat(turned))
-
-    def _turned(self, items: list[Any], first: Any) -> list[Any]:
-        step = 1
-        for bit in first:
-            count = len(items)
-            items = [Mux(bit, items[(i + step) % count], items[i]) for i in range(count)]
-            step *= 2
-        return items
 
 
 class WriteEnd(Component):
@@ -199,11 +183,11 @@ class WriteEnd(Component):
         with m.If(self.held.enters):
             m.d.sync += [window.eq(request.payload.data), mask.eq(request.payload.mask)]
         turn = address[: self.granules.bit_length() - 1]
-        turned = rotated(list(mask), turn)
+        turned = moved_up(m, list(mask), turn, name="mask_turned")
         touched = Signal(self.shape.row_granules)
         m.d.comb += [
             touched.eq(self.shape.touched(address, self.granules)),
-            Cat(self.data).eq(Cat(rotated(list(window), turn))),
+            Cat(self.data).eq(Cat(moved_up(m, list(window), turn, name="turned"))),
             Cat(self.mask).eq(
                 Cat(
                     Mux(touched[place], turned[place % self.granules], 0)
