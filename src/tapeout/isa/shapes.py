@@ -1,6 +1,7 @@
 """Which sizes and shapes an operation may have, whatever chip runs it."""
 
 from dataclasses import fields
+from functools import cache
 
 from tapeout.isa.fields import MapFn, Space
 from tapeout.isa.instructions import LoadPages, Matmul, Operation, StorePages
@@ -18,9 +19,8 @@ def shape_problem(op: Operation) -> str:
 
     Formats that do not go together are `numerics.formats.check_pair`'s to refuse.
     """
-    names = {f.name for f in fields(op)}
-    for name in SIZES:
-        if name in names and getattr(op, name) == 0:
+    for name in _sizes(type(op)):
+        if getattr(op, name) == 0:
             return f"{name} must be at least 1, not 0"
     match op:
         case Matmul() | VectorMatmul():
@@ -40,6 +40,13 @@ def shape_problem(op: Operation) -> str:
         case _:
             pass
     return ""
+
+
+@cache
+def _sizes(cls: type[Operation]) -> tuple[str, ...]:
+    """The sizes that operations of a class have."""
+    names = {f.name for f in fields(cls)}
+    return tuple(name for name in SIZES if name in names)
 
 
 def _product(op: Matmul | VectorMatmul) -> str:
