@@ -36,7 +36,7 @@ class VectorBench:
         self.memories, self.stalls, self.probe = memories, stalls, probe
         self.wires = {name: self.model._bytes(name) for name in self.model.ports}
         self.answers = {name: deque() for name in memories if f"{name}_data" in self.wires}
-        self.held = {}
+        self.held, self.junk = {}, {}
         self.cycle = 0
         self.writes = dict.fromkeys(memories, 0)
         self.reads = dict.fromkeys(memories, 0)
@@ -80,7 +80,11 @@ class VectorBench:
         wire[:] = np.frombuffer(int(value).to_bytes(len(wire), "little"), np.uint8)
 
     def _junk(self, port):
-        self._set(port, int.from_bytes(self.rng.bytes(8), "little") % (1 << self.model.ports[port]))
+        """Anything: what looks at it must be caught."""
+        if port not in self.junk:
+            bits = self.model.ports[port]
+            self.junk[port] = int.from_bytes(self.rng.bytes(bits // 8 + 1), "little") % (1 << bits)
+        self._set(port, self.junk[port])
 
     def _eval(self):
         self.model.set("rst", 0)

@@ -168,7 +168,7 @@ class Quantiser(Component):
         with m.Switch(fmt):
             for each in FORMATS:
                 with m.Case(each.code):
-                    m.d.comb += facts.eq(_constant(FACTS, format_facts(each, self.lanes)))
+                    m.d.comb += facts.eq(FACTS.const(format_facts(each, self.lanes)))
         per_row = ~streamed & own.per_row & facts.scaled
         m.d.comb += [
             job.tile.address.eq(own.src),
@@ -324,13 +324,3 @@ def _later(m: Module, value: Any, cycles: int, name: str) -> Any:
         m.d.sync += later.eq(value)
         value = later
     return value
-
-
-def _constant(layout: data.StructLayout, fields: dict[str, Any]) -> int:
-    """The bits of a structure; fields that are not given are zero."""
-    bits = 0
-    for name, value in fields.items():
-        field = layout[name]
-        number = _constant(field.shape, value) if isinstance(value, dict) else value
-        bits |= (number & ((1 << field.width) - 1)) << field.offset
-    return bits
