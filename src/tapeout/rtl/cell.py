@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module
-
-from .component import Component
+from .component import Component, Emitter
 
 
 class Cell(Component):
@@ -24,6 +22,8 @@ class Cell(Component):
         super().__init__(members, name=name)
         self.text = text
 
-    def build(self, m: Module) -> None:
-        """A cell has no logic in Amaranth."""
-        raise TypeError(f"{self.module_name} can only be instantiated, not added to {m}")
+    def elaborate(self, platform: Any) -> Any:
+        """Return an instance; there is nothing else to return."""
+        if not isinstance(platform, Emitter):
+            raise TypeError(f"{self.module_name} has no logic, only a text")
+        return platform.instance(self)

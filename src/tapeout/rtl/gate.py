@@ -1,4 +1,4 @@
-"""Clocks that stand still while a part has nothing to do."""
+"""Clock gates: the clock of a part stands still while the part has nothing to do."""
 
 from typing import Any
 
@@ -23,12 +23,15 @@ endmodule
 
 
 class ClockGate(Cell):
-    """`gated` is `clk` in cycles whose `enable`, or reset, is 1 before the clock rises; else 0.
+    """A clock that rises only after cycles in which it is enabled, and in reset.
+
+    A latch takes `enable` while the clock is low; so it may change at any time before the clock
+    rises, and whatever it does while the clock is high makes no glitch.
 
     Members
     -------
-    enable : In(1), settled before the clock rises
-    gated : Out(1)
+    enable : In(1)
+    gated : Out(1), the clock
     """
 
     def __init__(self) -> None:
@@ -36,18 +39,17 @@ class ClockGate(Cell):
 
 
 def gated(m: Module, name: str, component: Component, enable: Any) -> None:
-    """Add `component` as a submodule whose clock runs in cycles in which `enable` is 1.
+    """Add a component whose registers keep their values in cycles in which `enable` is 0.
 
-    The component's outputs stay as they are in the others; `enable` must be 1 when anything that it
-    should notice happens.
+    It becomes the submodule `name`, in a clock domain of that name. Its outputs that follow its
+    inputs do so always.
     """
-    domain = f"{name}_clock"
     gate = ClockGate()
+    m.domains += ClockDomain(name, local=True)
     m.submodules[f"{name}_gate"] = gate
-    m.domains += ClockDomain(domain, local=True)
     m.d.comb += [
         gate.enable.eq(enable),
-        ClockSignal(domain).eq(gate.gated),
-        ResetSignal(domain).eq(ResetSignal()),
+        ClockSignal(name).eq(gate.gated),
+        ResetSignal(name).eq(ResetSignal()),
     ]
-    m.submodules[name] = DomainRenamer(domain)(component)
+    m.submodules[name] = DomainRenamer(name)(component)
