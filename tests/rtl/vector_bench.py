@@ -27,13 +27,15 @@ class VectorBench:
     """Runs commands: L1 and scale memory are bytes in numpy arrays.
 
     memories: by name of a port, the array that it reads or writes. With `stalls`, the share of
-    cycles in which a port does not take a request; then reads also take longer, at random.
+    cycles in which a port does not take a request; then reads also take longer, at random. `slow`
+    has shares of its own for some ports.
     """
 
-    def __init__(self, component, memories, *, stalls=0.0, seed=1, probe=False):
+    def __init__(self, component, memories, *, stalls=0.0, slow=None, seed=1, probe=False):
         self.model = started(component)
         self.rng = np.random.default_rng(seed)
         self.memories, self.stalls, self.probe = memories, stalls, probe
+        self.slow = slow or {}
         self.wires = {name: self.model._bytes(name) for name in self.model.ports}
         self.answers = {name: deque() for name in memories if f"{name}_data" in self.wires}
         self.held, self.junk = {}, {}
@@ -51,13 +53,14 @@ class VectorBench:
                 self._offer("probabilities", chunks)
             self._answer()
             for name in self.memories:
-                self._set(f"{name}_request_ready", not self._stalls())
+                self._set(f"{name}_request_ready", not self._stalls(name))
             self._eval()
             if self.probe:
                 self._check_independence()
             self._pass(commands, chunks)
             if self._get("done"):
                 done.append(self.cycle)
+                assert not any(self._get(f"{name}_request_valid") for name in self.memories)
             assert self._get("trap") == 0
             assert len(done) <= total, "more commands are done than were sent"
             assert self.cycle < last, f"stuck: {len(done)} of {total} commands are done"
@@ -69,8 +72,9 @@ class VectorBench:
             assert not any(self._get(f"{name}_request_valid") for name in self.memories)
         return done
 
-    def _stalls(self):
-        return self.stalls and self.rng.random() < self.stalls
+    def _stalls(self, name=None):
+        share = self.slow.get(name, self.stalls)
+        return share and self.rng.random() < share
 
     def _get(self, port):
         return int.from_bytes(self.wires[port].tobytes(), "little")
