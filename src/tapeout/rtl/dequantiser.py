@@ -34,7 +34,7 @@ class Dequantiser(Component):
     """Executes `Dequantise`. Value: `numerics.dequantise`.
 
     A block of 32 takes some 8 cycles, with fewer lanes than 32 one more for each read and each
-    write beyond the first. Codes must not lie where rows before theirs are written.
+    write beyond the first. Codes and scales must not lie where numbers are written.
 
     Parameters
     ----------

@@ -81,8 +81,6 @@ class _Events:
 
     stored: Any
     """A chunk leaves."""
-    measured: Any
-    """The factors of a chunk's groups leave."""
     finished: Any
     """The last codes of a command are written."""
     written: Any
@@ -93,8 +91,8 @@ class Quantiser(Component):
     """Executes `Quantise`, and what `Softmax` does with its probabilities.
 
     Value: `numerics.quantise` and `numerics.to_bytes`. A command takes about 20 cycles and one per
-    chunk of `lanes` columns (of padded rows); with one scale per row two per chunk. Tiles that
-    overlap are as in the simulator if codes are written where their row lies, or before it.
+    chunk of `lanes` columns (of padded rows); with one scale per row two per chunk. Codes may be
+    written where their numbers lie (same address, same pitch); other overlaps are undefined.
 
     Parameters
     ----------
@@ -196,7 +194,7 @@ class Quantiser(Component):
         """Ask for chunks while there is room; `arrived` is the one that came a cycle ago."""
         m.submodules.walk = walk = RowChunks(lanes=self.lanes, address_bits=self.address_bits)
         m.submodules.asked = asked = Fifo(walk.layout, depth=ASKED)
-        chunks, groups = Signal(range(self._depth + 1)), Signal(range(self._depth + 1))
+        under_way = Signal(range(self._depth + 1))
         chunk, request, probabilities = walk.chunks.payload, self.read.request, self.probabilities
         may_pass, passes, arrives, streamed = Signal(), Signal(), Signal(), job.streamed
         tag, values = Signal(walk.layout, name="tag"), Signal(arrived.values.shape())
@@ -204,7 +202,7 @@ class Quantiser(Component):
         m.d.comb += [
             walk.tile.eq(job.tile),
             walk.start.eq(start),
-            may_pass.eq(walk.chunks.valid & (chunks != self._depth) & (groups != self._depth)),
+            may_pass.eq(walk.chunks.valid & (under_way != self._depth)),
             request.payload.eq(chunk.address),
             request.valid.eq(may_pass & ~streamed & asked.input.ready),
             probabilities.ready.eq(may_pass & streamed),
@@ -218,8 +216,7 @@ class Quantiser(Component):
             values.eq(Mux(streamed, probabilities.payload.values, self.read.data)),
         ]
         m.d.sync += [
-            chunks.eq(chunks + (passes & chunk.store) - events.stored),
-            groups.eq(groups + (passes & chunk.closes) - events.measured),
+            under_way.eq(under_way + (passes & chunk.store) - events.stored),
             arrived.valid.eq(arrives),
         ]
         with m.If(arrives):
@@ -263,7 +260,8 @@ class Quantiser(Component):
                 "row_end": 1,
             }
         )
-        m.submodules.groups = groups = MemoryFifo(shape, depth=self._depth)
+        # All but one of the groups that are here or on their way have a chunk under way.
+        m.submodules.groups = groups = MemoryFifo(shape, depth=self._depth + 1)
         m.d.comb += groups.input.valid.eq(valid)
         m.d.comb += groups.input.payload.eq(Cat(*factors, *scales, row_end))
         return groups
@@ -310,12 +308,7 @@ class Quantiser(Component):
             m.d.sync += sent.eq(0)
         with m.Elif(scales.chunks.valid & scales.chunks.ready):
             m.d.sync += sent.eq(1)
-        return _Events(
-            stored=leaves,
-            measured=leaves & chunk.ends,
-            finished=codes.finished,
-            written=scales.empty,
-        )
+        return _Events(stored=leaves, finished=codes.finished, written=scales.empty)
 
 
 def _later(m: Module, value: Any, cycles: int, name: str) -> Any:
