@@ -18,16 +18,16 @@ from amaranth.lib.wiring import In
 from .cell import Cell
 from .component import Component, Emitter, port_name
 
-# In a process of its own: the library loads its symbols globally and prints to stdout.
-CLEAN = """
+RUN = """
+import sys
 from pyosys import libyosys
-passes = (
+libyosys.run_pass(sys.argv[1], libyosys.Design())
+"""
+CLEAN = (
     "read_rtlil in.il; hierarchy -check -top {top}; proc; setattr -unset init w:*; opt -fast; "
     "wreduce; opt_dff; opt_clean -purge; memory_collect; check -assert; "
     "write_verilog -noattr -sv out.sv"
 )
-libyosys.run_pass(passes, libyosys.Design())
-"""
 
 NAME = re.compile(r'\\[^\s"\\]+')  # a public name of RTLIL, also inside a string
 FAR = 1 << 20  # a number of a port behind all others
@@ -35,20 +35,26 @@ FAR = 1 << 20  # a number of a port behind all others
 
 def to_verilog(top: Component) -> str:
     """The SystemVerilog of a component and of everything that it instantiates, leaves first."""
+    modules, cells = to_rtlil(top)
+    texts = [*modules, *(_blackbox(cell) for cell in cells)]
+    return "\n".join([*(cell.text for cell in cells), _clean("\n".join(texts), top.module_name)])
+
+
+def to_rtlil(top: Component) -> tuple[list[str], list[Cell]]:
+    """Yosys' form of a component and of everything that it instantiates, and the cells among it."""
     waiting, seen = [top], {top.module_name}
     texts: list[str] = []
-    cells: dict[str, str] = {}
+    cells: list[Cell] = []
     while waiting:
         component = waiting.pop()
         if isinstance(component, Cell):
-            cells[component.module_name] = component.text
-            texts.append(_blackbox(component))
+            cells.append(component)
             continue
         text, children = _rtlil(component)
         texts.append(text)
         waiting += [child for name, child in children.items() if name not in seen]
         seen |= children.keys()
-    return "\n".join([*cells.values(), _clean("\n".join(texts), top.module_name)])
+    return texts, cells
 
 
 def _blackbox(cell: Cell) -> str:
@@ -104,16 +110,22 @@ def _plain(text: str) -> str:
 def _clean(text: str, top: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "in.il").write_text(text, encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-c", CLEAN.format(top=top)],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(
-                f"Yosys refused the RTL:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-            )
+        run_yosys(CLEAN.format(top=top), Path(folder))
         lines = Path(folder, "out.sv").read_text(encoding="utf-8").splitlines()
     return "\n".join(line for line in lines if not line.startswith("/* Generated")).strip() + "\n"
+
+
+def run_yosys(passes: str, folder: Path) -> None:
+    """Run passes of Yosys in a folder.
+
+    In a process of its own: the library loads its symbols globally and prints to stdout.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, passes],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"Yosys refused the RTL:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
