@@ -1,197 +1,190 @@
 """The load unit fills the on-core memories as the simulator does, under any latency and stalls."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from rtl.components import started
-from rtl.transfer_bench import OPEN, TransferBench, command, peek, poke
-from tapeout.isa.fields import REGISTERS
+from agree.transfers import (
+    CONDITIONS,
+    L1,
+    MEMORY,
+    SCALE,
+    ZEROS,
+    Case,
+    bench_of,
+    placed,
+    placed_in_memory,
+    pool,
+    registers_with,
+    row_bytes,
+    row_count,
+)
+from rtl.transfer_bench import OPEN
+from tapeout.errors import TrapError
 from tapeout.isa.instructions import LoadPages, LoadTile
-from tapeout.rtl.check import random_gates
 from tapeout.rtl.load import Load
+from tapeout.rtl.trap import Trap
 from tapeout.sim.execute import execute
-from tapeout.sim.state import Memories
 
-MEMORY = 1 << 16
-L1, SCALE = 1 << 14, 1 << 11
-TABLE = 1 << 11  # bytes of the part of memory that holds block tables
-PAGES = 16
-
-
-def bench(bus_bytes, burst_bytes=1024):
-    granules = {"l1_granules": L1 // 16, "scale_granules": SCALE // 16}
-    unit = Load(bus_bytes=bus_bytes, burst_bytes=burst_bytes, **granules)
-    return TransferBench(unit, beats=MEMORY // bus_bytes, **granules)
-
-
-BENCHES = {bus: bench(bus) for bus in (16, 64, 128)}
-
-
-class Case:
-    """A bench and the simulator with the same memories."""
-
-    def __init__(self, bus_bytes, seed, **controls):
-        self.bus_bytes = bus_bytes
-        self.rng = np.random.default_rng(seed)
-        self.model = started(BENCHES[bus_bytes])
-        hbm = self.rng.integers(0, 256, MEMORY, np.uint8)
-        self.skew = int(self.rng.integers(4))
-        entries = self.rng.integers(0, PAGES, TABLE // 4, np.uint32)
-        hbm[self.skew : self.skew + TABLE] = entries.view(np.uint8)
-        self.memories = Memories(l1_bytes=L1, scale_bytes=SCALE, acc_bytes=16, hbm=hbm, fill=0)
-        for name, size in (("l1", L1), ("scale", SCALE)):
-            getattr(self.memories, name)[:] = self.rng.integers(0, 256, size, np.uint8)
-            poke(self.model, name, getattr(self.memories, name))
-        poke(self.model, "memory", hbm)
-        settings = {"memory_bytes": MEMORY, "share": OPEN, "local_share": OPEN, "latency": 0}
-        for name, value in (settings | controls).items():
-            self.model.set(name, value)
-        self.seed = seed
-
-    def run(self, operations, *, ends=None, gate=1.0):
-        """Commands one after another; how each ended, and the run."""
-        beats = np.array([command(op, registers) for op, registers in operations])
-        gates = random_gates(["commands"], open_share=gate, seed=self.seed)
-        run = self.model.run(
-            {"commands": beats},
-            {"ends": len(beats) if ends is None else ends},
-            gates=gates,
-            max_cycles=3000 * len(beats) + 10000,
-        )
-        assert self.model.get("broken") == 0
-        return run
-
-    def check(self, operations, **kwargs):
-        run = self.run(operations, **kwargs)
-        assert run.violations == ()
-        assert not run.beats["ends"].any()
-        assert self.model.get("busy") == 0
-        for op, registers in operations:
-            execute(op, registers, self.memories)
-        for name, size in (("l1", L1), ("scale", SCALE)):
-            ours, theirs = peek(self.model, name, size), getattr(self.memories, name)
-            different = np.flatnonzero(ours != theirs)
-            assert not len(different), f"{name} differs at {different[:9]}"
-        return run
-
-
-def row_bytes(rng, bus):
-    kind = rng.integers(5)
-    if kind == 0:
-        return int(rng.integers(1, 18))
-    if kind == 1:
-        return int(16 * rng.integers(1, 13))
-    if kind == 2:
-        return int(bus * rng.integers(1, 4) + rng.integers(-2, 3))
-    if kind == 3:
-        return int(2 ** rng.integers(0, 10))
-    return int(rng.integers(1, 600))
-
-
-def placed(rng, size, row, wanted):
-    """(address, pitch, rows) of rows on granules in a memory of `size` bytes."""
-    least = -(-row // 16)
-    pitch = int(
-        rng.choice([0, 1, least, least, row // 16 or 1, least + rng.integers(4), rng.integers(64)])
-    )
-    rows = min(wanted, (size - row) // (16 * pitch) + 1 if pitch else wanted)
-    extent = (rows - 1) * 16 * pitch + row if rows else 16
-    return 16 * int(rng.integers((size - extent) // 16 + 1)), 16 * pitch, rows
-
-
-def registers_with(rng, **values):
-    """Registers, and the numbers of those that hold the values."""
-    registers = [0, *(int(v) for v in rng.integers(-(2**40), 2**40, REGISTERS - 1))]
-    numbers = dict(zip(values, 1 + rng.permutation(REGISTERS - 1)[: len(values)], strict=True))
-    for name, number in numbers.items():
-        registers[number] = int(values[name])
-    return registers, {name: int(number) for name, number in numbers.items()}
+BENCHES = {bus: bench_of(Load, bus) for bus in (16, 32, 64, 128)}
+SHORT_BURSTS = bench_of(Load, 16, burst_bytes=16)
 
 
 def random_tile(rng, bus):
     space = int(rng.integers(2))
     row = row_bytes(rng, bus)
-    wanted = int(rng.choice([0, 1, 2, 3, rng.integers(20), rng.integers(80)]))
-    dst, dst_pitch, rows = placed(rng, (L1, SCALE)[space], row, wanted)
-    pitch = int(rng.choice([row, row, 0, rng.integers(row + 1), row + rng.integers(300), 4096]))
-    rows = min(rows, (MEMORY - row) // pitch + 1 if pitch else rows)
-    extent = (rows - 1) * pitch + row if rows else 0
-    start = int(rng.choice([0, MEMORY - extent, rng.integers(MEMORY - extent + 1)]))
+    dst, dst_pitch, rows = placed(rng, (L1, SCALE)[space], row, row_count(rng, 80))
+    start, pitch, rows = placed_in_memory(rng, 0, row, rows)
     offset = int(rng.integers(-(2**38), start + 1)) if rng.integers(2) else 0
     fixed = int(rng.integers(rows + 1))
     registers, number = registers_with(rng, src=offset, rows=rows - fixed)
     op = LoadTile(
-        space=space,
-        dst=dst,
-        dst_pitch=dst_pitch,
-        src=start - offset,
-        src_reg=number["src"],
-        src_pitch=pitch,
-        rows=fixed,
-        rows_reg=number["rows"],
-        row_bytes=row,
-    )
+        space=space, dst=dst, dst_pitch=dst_pitch, src=start - offset, src_reg=number["src"],
+        src_pitch=pitch, rows=fixed, rows_reg=number["rows"], row_bytes=row,
+    )  # fmt: skip
     return op, registers
 
 
 def random_pages(rng, bus, skew):
     space = int(rng.integers(2))
     row = min(row_bytes(rng, bus), 300)
-    wanted = int(rng.choice([0, 1, 5, rng.integers(40), rng.integers(150)]))
-    dst, dst_pitch, rows = placed(rng, (L1, SCALE)[space], row, wanted)
-    log2 = int(rng.integers(8))
-    while (row << log2) * PAGES > MEMORY:
-        log2 -= 1
-    offset = int(rng.integers(MEMORY // PAGES - (row << log2) + 1))
-    least = offset + (row << log2)
-    page_bytes = int(rng.choice([least, MEMORY // PAGES, rng.integers(least, MEMORY // PAGES + 1)]))
-    entries = -(-rows >> log2) + 1
-    page = int(rng.integers(TABLE // 4 - entries))  # the place of the first entry in the table
-    first = (page << log2) + int(rng.integers(1 << log2))
-    table = skew
-    if rng.integers(2):  # far tokens of a table that would start before memory
-        first += (1 << log2) << 20
-        table -= 4 << 20
+    dst, dst_pitch, rows = placed(rng, (L1, SCALE)[space], row, row_count(rng, 150))
+    fields, table, first = pool(rng, 0, row, skew)
     end = first + int(rng.choice([rows, rows + 5, rng.integers(rows + 1), 0, -1000, 2**46]))
-    registers, number = registers_with(rng, table=table, first=first, end=min(end, 2**47 - 1))
-    op = LoadPages(
-        space=space,
-        dst=dst,
-        dst_pitch=dst_pitch,
-        rows=rows,
-        pool=int(rng.integers(MEMORY - page_bytes * PAGES + 1)),
-        page_bytes=page_bytes,
-        offset=offset,
-        page_log2=log2,
-        row_bytes=row,
-        **number,
-    )
+    registers, number = registers_with(rng, table=table, first=first, end=end)
+    op = LoadPages(space=space, dst=dst, dst_pitch=dst_pitch, rows=rows, **fields, **number)
     return op, registers
 
 
 def random_commands(case, n):
     rng = case.rng
-    out = []
-    for _ in range(n):
-        if rng.integers(2):
-            out.append(random_tile(rng, case.bus_bytes))
-        else:
-            out.append(random_pages(rng, case.bus_bytes, case.skew))
-    return out
-
-
-CONDITIONS = [  # latency, share of cycles in which memory and the on-core memories go on
-    (0, OPEN, OPEN),
-    (100, OPEN, OPEN),
-    (3, 128, OPEN),
-    (20, OPEN, 128),
-    (40, 60, 100),
-]
+    return [
+        random_tile(rng, case.bus_bytes)
+        if rng.integers(2)
+        else random_pages(rng, case.bus_bytes, case.skew)
+        for _ in range(n)
+    ]
 
 
 @pytest.mark.parametrize(("latency", "share", "local_share"), CONDITIONS)
 @pytest.mark.parametrize("bus_bytes", [16, 64])
 def test_random_commands(bus_bytes, latency, share, local_share):
-    case = Case(bus_bytes, latency, latency=latency, share=share, local_share=local_share)
+    controls = {"latency": latency, "share": share, "local_share": local_share}
+    case = Case(BENCHES[bus_bytes], latency, **controls)
     case.check(random_commands(case, 60))
-    case.check(random_commands(case, 60), gate=0.02)
+    case.check(random_commands(case, 20), gate=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bench", [*BENCHES.values(), SHORT_BURSTS], ids=lambda b: b.module_name)
+def test_many_random_commands(bench):
+    for seed in range(60):
+        latency, share, local_share = CONDITIONS[seed % len(CONDITIONS)]
+        controls = {"latency": latency, "share": share, "local_share": local_share}
+        case = Case(bench, 100 + seed, **controls)
+        case.check(random_commands(case, 150))
+
+
+tile = partial(
+    LoadTile, space=0, dst=0, dst_pitch=16, src=0, src_reg=0, src_pitch=16, rows=1, rows_reg=0,
+    row_bytes=16,
+)  # fmt: skip
+pages = partial(
+    LoadPages, space=0, dst=0, dst_pitch=16, table=1, first=2, end=3, rows=4, pool=1 << 13,
+    page_bytes=64, offset=0, page_log2=1, row_bytes=16,
+)  # fmt: skip
+
+LATENCY = 60  # cycles: less than the requests that the bench holds
+FAST = {  # tiles: their rows, and the beats (or rows) that pass in a cycle at least
+    "beats that start anywhere": (tile(src=5, src_pitch=64, row_bytes=64, dst_pitch=64), 128, 0.95),
+    "apart in L1": (tile(src=77, src_pitch=192, row_bytes=192, dst_pitch=208), 64, 0.95),
+    "one long row": (tile(src=4097, src_pitch=0, row_bytes=8000), 1, 0.95),
+    "granules": (tile(src=3, src_pitch=16, row_bytes=16, dst_pitch=16), 512, 0.95),
+    "rows apart in memory": (tile(src_pitch=256, row_bytes=128, dst_pitch=128), 100, 0.95),
+    "one beat each": (tile(src_pitch=320, row_bytes=64, dst_pitch=64), 100, 0.95),
+    "short rows": (tile(src=9, src_pitch=4, row_bytes=4, dst_pitch=16), 1000, 4 / 64 * 0.95),
+    "short rows apart": (tile(src_pitch=64, row_bytes=9, dst_pitch=16), 1000, 0.95),
+}
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_beats_per_cycle(name):
+    op, rows, least = FAST[name]
+    case = Case(BENCHES[64], 1, latency=LATENCY)
+    registers = [*ZEROS[:-1], rows]
+    op = tile(**{**vars(op), "rows": 0, "rows_reg": len(ZEROS) - 1})
+    run = case.check([(op, registers)] * 8)
+    cycles = run.cycle_of["ends"][-1] - LATENCY - 30  # until the first data, and from the last
+    assert case.model.get("beat_count") >= least * cycles
+
+
+def test_pages_fill_the_bus():
+    case = Case(BENCHES[64], 1, latency=100)
+    registers = [0, case.skew, 0, 128, *ZEROS[4:]]
+    op = pages(dst_pitch=64, rows=128, page_bytes=1024, page_log2=3, row_bytes=64)
+    run = case.check([(op, registers)] * 8)
+    cycles = run.cycle_of["ends"][-1] - 2 * 100 - 60
+    assert case.model.get("beat_count") >= 0.95 * cycles
+
+
+OUTSIDE = {  # of LoadPages: table, first, end; fields; and the size of memory
+    "a token before the first": ((0, -1, 9), {}, MEMORY),
+    "a table before memory": ((-5, 3, 9), {}, MEMORY),
+    "a table far before memory": ((-(2**47), 3, 9), {}, MEMORY),
+    "the end of a table": ((MEMORY - 11, 0, 4 + 2), {"rows": 6}, MEMORY),
+    "a table far beyond memory": ((2**47 - 1, 2**47 - 2, 2**47 - 1), {}, MEMORY),
+    "an entry that would wrap": ((2**40, 0, 4), {}, MEMORY),
+    "the end of a page": ((0, 0, 4), {"pool": MEMORY - 31, "page_bytes": 32}, MEMORY),
+    "the end of memory": ((0, 0, 4), {"pool": MEMORY - 32, "page_bytes": 32}, MEMORY - 1),
+    "the last page": ((4, 2, 8), {"pool": MEMORY - 79, "page_bytes": 48}, MEMORY),
+    "a page that would wrap": ((0, 5, 9), {"page_bytes": 2**24 - 1}, MEMORY),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_lies_outside_memory_traps_in_its_turn(name):
+    (table, first, end), fields, memory_bytes = OUTSIDE[name]
+    case = Case(BENCHES[16], 3, memory_bytes=memory_bytes, latency=9)
+    entries = {"a page that would wrap": 2**32 - 1, "the last page": 1}
+    words = np.array([0, 0, entries.get(name, 0), 0], "<u4")
+    case.memories.hbm[:16] = words.view(np.uint8)
+    case.fill()
+    case.memories.hbm = case.memories.hbm[:memory_bytes]
+    bad = (pages(**fields), [0, table, first, end, *ZEROS[4:]])
+    with pytest.raises(TrapError):
+        execute(*bad, case.memories)
+    good = [(tile(), ZEROS), (pages(rows=0), [0, -9, -9, 9, *ZEROS[4:]]), (tile(rows=20), ZEROS)]
+    case.check_ends([*good, bad, *good], [0, 0, 0, Trap.ADDRESS])
+
+
+def test_what_just_fits_is_read():
+    case = Case(BENCHES[16], 3, memory_bytes=MEMORY)
+    fits = [
+        (pages(rows=5), [0, case.skew - 4, 2, 7, *ZEROS[4:]]),
+        (pages(rows=5), [0, -(2**47), -5, -5, *ZEROS[4:]]),
+        (tile(src=MEMORY - 16), ZEROS),
+        (tile(src=MEMORY - 32, row_bytes=32), ZEROS),
+    ]
+    case.check(fits)
+
+
+@pytest.mark.parametrize("where", [(0x8000, 0x8010), (0x8030, 0x8031), (0x80F0, 0x8100)])
+def test_an_error_of_memory_traps_in_its_turn(where):
+    case = Case(BENCHES[16], 4, bad_from=where[0], bad_to=where[1], latency=20)
+    bad = tile(src=0x8000, row_bytes=256)
+    case.check_ends([(tile(), ZEROS)] * 3 + [(bad, ZEROS)] * 2, [0, 0, 0, Trap.READ])
+
+
+def test_an_error_of_a_table_traps_in_its_turn():
+    case = Case(BENCHES[16], 5, bad_from=0x100, bad_to=0x110, latency=20)
+    good = (pages(rows=9), [0, case.skew + 0x80, 0, 9, *ZEROS[4:]])
+    for at in (0xF1, 0x100, 0x10D):
+        case = Case(BENCHES[16], 5, bad_from=0x100, bad_to=0x110, latency=20)
+        bad = (pages(rows=9), [0, at, 0, 9, *ZEROS[4:]])
+        case.check_ends([good, bad, good], [0, Trap.READ])
+
+
+def test_nothing_stalls_for_ever_when_memory_is_slow():
+    case = Case(BENCHES[64], 6, latency=250, share=20, local_share=OPEN)
+    case.check(random_commands(case, 10))

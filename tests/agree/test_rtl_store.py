@@ -1,86 +1,42 @@
 """The store unit writes to memory what the simulator does, under any latency and stalls."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from agree.test_rtl_load import MEMORY, PAGES, TABLE, placed, registers_with, row_bytes
-from rtl.components import started
-from rtl.transfer_bench import OPEN, TransferBench, command, peek, poke
+from agree.transfers import (
+    CONDITIONS,
+    L1,
+    MEMORY,
+    PAGES,
+    SCALE,
+    TABLE,
+    ZEROS,
+    Case,
+    bench_of,
+    placed,
+    placed_in_memory,
+    pool,
+    registers_with,
+    row_bytes,
+    row_count,
+)
+from tapeout.errors import TrapError
 from tapeout.isa.instructions import StorePages, StoreTile
-from tapeout.rtl.check import random_gates
 from tapeout.rtl.store import Store
 from tapeout.rtl.trap import Trap
 from tapeout.sim.execute import execute
-from tapeout.sim.state import Memories
 
-L1, SCALE = 1 << 14, 1 << 11
 DATA = 1 << 12  # where memory ends that holds block tables
+BENCHES = {bus: bench_of(Store, bus) for bus in (16, 32, 64, 128)}
 
 
-def bench(bus_bytes):
-    granules = {"l1_granules": L1 // 16, "scale_granules": SCALE // 16}
-    return TransferBench(
-        Store(bus_bytes=bus_bytes, **granules), beats=MEMORY // bus_bytes, **granules
-    )
-
-
-BENCHES = {bus: bench(bus) for bus in (16, 64, 128)}
-
-
-class Case:
-    """A bench and the simulator with the same memories."""
-
-    def __init__(self, bus_bytes, seed, **controls):
-        self.bus_bytes, self.seed = bus_bytes, seed
-        self.rng = np.random.default_rng(seed)
-        self.model = started(BENCHES[bus_bytes])
-        hbm = self.rng.integers(0, 256, MEMORY, np.uint8)
-        self.skew = int(self.rng.integers(4))
-        entries = self.rng.permutation(np.arange(TABLE // 4)).astype(np.uint32) % PAGES
-        hbm[self.skew : self.skew + TABLE] = entries.view(np.uint8)
-        self.memories = Memories(l1_bytes=L1, scale_bytes=SCALE, acc_bytes=16, hbm=hbm, fill=0)
-        for name, size in (("l1", L1), ("scale", SCALE)):
-            getattr(self.memories, name)[:] = self.rng.integers(0, 256, size, np.uint8)
-            poke(self.model, name, getattr(self.memories, name))
-        poke(self.model, "memory", hbm)
-        settings = {"memory_bytes": MEMORY, "share": OPEN, "local_share": OPEN, "latency": 0}
-        for name, value in (settings | controls).items():
-            self.model.set(name, value)
-
-    def run(self, operations, *, ends=None, gate=1.0):
-        beats = np.array([command(op, registers) for op, registers in operations])
-        gates = random_gates(["commands"], open_share=gate, seed=self.seed)
-        run = self.model.run(
-            {"commands": beats},
-            {"ends": len(beats) if ends is None else ends},
-            gates=gates,
-            max_cycles=5000 * len(beats) + 10000,
-        )
-        assert self.model.get("broken") == 0
-        return run
-
-    def check(self, operations, **kwargs):
-        run = self.run(operations, **kwargs)
-        assert run.violations == ()
-        assert not run.beats["ends"].any()
-        assert self.model.get("busy") == 0
-        for op, registers in operations:
-            execute(op, registers, self.memories)
-        ours = peek(self.model, "memory", MEMORY)
-        different = np.flatnonzero(ours != self.memories.hbm)
-        assert not len(different), f"memory differs at {different[:9]}"
-        return run
-
-
-def random_tile(rng, bus):
+def random_tile(rng, bus, low=DATA):
     space = int(rng.integers(2))
     row = row_bytes(rng, bus)
-    wanted = int(rng.choice([0, 1, 2, 3, rng.integers(20), rng.integers(80)]))
-    src, src_pitch, rows = placed(rng, (L1, SCALE)[space], row, wanted)
-    pitch = int(rng.choice([row, row, row + rng.integers(300), 4096]))
-    rows = min(rows, (MEMORY - DATA - row) // pitch + 1)
-    extent = (rows - 1) * pitch + row if rows else 0
-    start = int(rng.choice([DATA, MEMORY - extent, rng.integers(DATA, MEMORY - extent + 1)]))
+    src, src_pitch, rows = placed(rng, (L1, SCALE)[space], row, row_count(rng, 80))
+    start, pitch, rows = placed_in_memory(rng, low, row, rows)
     offset = int(rng.integers(-(2**38), start + 1)) if rng.integers(2) else 0
     fixed = int(rng.integers(rows + 1))
     registers, number = registers_with(rng, dst=offset, rows=rows - fixed)
@@ -94,79 +50,138 @@ def random_tile(rng, bus):
 def random_pages(rng, bus, skew):
     space = int(rng.integers(2))
     row = min(row_bytes(rng, bus), 300)
-    wanted = int(rng.choice([0, 1, 5, rng.integers(40), rng.integers(150)]))
-    src, src_pitch, rows = placed(rng, (L1, SCALE)[space], row, wanted)
-    log2 = int(rng.integers(8))
-    room = (MEMORY - DATA) // PAGES
-    while (row << log2) > room:
-        log2 -= 1
-    rows = min(rows, (PAGES - 1) << log2)  # no page twice
-    offset = int(rng.integers(room - (row << log2) + 1))
-    page_bytes = int(rng.integers(offset + (row << log2), room + 1))
-    page = int(rng.integers(TABLE // 4 - PAGES - 1))
-    first = (page << log2) + int(rng.integers(1 << log2))
-    registers, number = registers_with(rng, table=skew, first=first, count=rows)
-    op = StorePages(
-        space=space, src=src, src_pitch=src_pitch,
-        pool=int(rng.integers(DATA, MEMORY - page_bytes * PAGES + 1)),
-        page_bytes=page_bytes, offset=offset, page_log2=log2, row_bytes=row, **number,
-    )  # fmt: skip
-    return op, registers
+    src, src_pitch, rows = placed(rng, (L1, SCALE)[space], row, row_count(rng, 150))
+    fields, table, first = pool(rng, DATA, row, skew)
+    rows = min(rows, (PAGES - 1) << fields["page_log2"])
+    registers, number = registers_with(rng, table=table, first=first, count=rows)
+    return StorePages(space=space, src=src, src_pitch=src_pitch, **fields, **number), registers
 
 
 def random_commands(case, n):
-    rng, out = case.rng, []
-    for _ in range(n):
-        if rng.integers(2):
-            out.append(random_tile(rng, case.bus_bytes))
-        else:
-            out.append(random_pages(rng, case.bus_bytes, case.skew))
-    return out
+    rng = case.rng
+    return [
+        random_tile(rng, case.bus_bytes)
+        if rng.integers(2)
+        else random_pages(rng, case.bus_bytes, case.skew)
+        for _ in range(n)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("latency", "share", "local_share"),
-    [(0, OPEN, OPEN), (100, OPEN, OPEN), (3, 128, OPEN), (20, OPEN, 128), (40, 60, 100)],
-)
+@pytest.mark.parametrize(("latency", "share", "local_share"), CONDITIONS)
 @pytest.mark.parametrize("bus_bytes", [16, 64])
 def test_random_commands(bus_bytes, latency, share, local_share):
-    case = Case(bus_bytes, latency, latency=latency, share=share, local_share=local_share)
-    case.check(random_commands(case, 40))
+    controls = {"latency": latency, "share": share, "local_share": local_share}
+    case = Case(BENCHES[bus_bytes], latency, **controls)
+    case.check(random_commands(case, 60))
     case.check(random_commands(case, 20), gate=0.02)
 
 
-def test_the_widest_bus():
-    case = Case(128, 5, latency=20, share=200, local_share=200)
-    case.check(random_commands(case, 30))
+@pytest.mark.slow
+@pytest.mark.parametrize("bench", BENCHES.values(), ids=lambda b: b.module_name)
+def test_many_random_commands(bench):
+    for seed in range(60):
+        latency, share, local_share = CONDITIONS[seed % len(CONDITIONS)]
+        controls = {"latency": latency, "share": share, "local_share": local_share}
+        case = Case(bench, 100 + seed, **controls)
+        case.check(random_commands(case, 150))
 
 
-def one_row(size, dst, rows=1, pitch=0):
-    return StoreTile(
-        space=0, src=0, src_pitch=-(-size // 16) * 16, dst=dst, dst_reg=0, dst_pitch=pitch,
-        rows=rows, rows_reg=0, row_bytes=size,
-    )  # fmt: skip
+tile = partial(
+    StoreTile, space=0, src=0, src_pitch=16, dst=DATA, dst_reg=0, dst_pitch=16, rows=1, rows_reg=0,
+    row_bytes=16,
+)  # fmt: skip
+pages = partial(
+    StorePages, space=0, src=0, src_pitch=16, table=1, first=2, count=3, pool=DATA, page_bytes=64,
+    offset=0, page_log2=1, row_bytes=16,
+)  # fmt: skip
+
+LATENCY = 60  # cycles: less than the requests that the bench holds
+FAST = {  # tiles: their rows, and the beats that pass in a cycle at least
+    "from anywhere": (tile(dst=4101, dst_pitch=64, row_bytes=64, src_pitch=64), 128, 0.95),
+    "apart in L1": (tile(dst=4101, dst_pitch=192, row_bytes=192, src_pitch=208), 64, 0.95),
+    "one long row": (tile(dst=4099, dst_pitch=0, row_bytes=8000), 1, 0.95),
+    "granules": (tile(dst_pitch=16, row_bytes=16, src_pitch=16), 512, 0.95),
+    "rows apart in memory": (tile(dst_pitch=256, row_bytes=128, src_pitch=128), 100, 0.95),
+    "rows of two beats": (tile(dst=4140, dst_pitch=320, row_bytes=64, src_pitch=64), 100, 0.95),
+    "short rows": (tile(dst=4105, dst_pitch=4, row_bytes=4), 1000, 4 / 64 * 0.95),
+    "short rows apart": (tile(dst_pitch=64, row_bytes=9), 900, 0.8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_beats_per_cycle(name):
+    op, rows, least = FAST[name]
+    case = Case(BENCHES[64], 1, latency=LATENCY)
+    registers = [*ZEROS[:-1], rows]
+    op = tile(**{**vars(op), "rows": 0, "rows_reg": len(ZEROS) - 1})
+    run = case.check([(op, registers)] * 8)
+    cycles = run.cycle_of["ends"][-1] - 2 * LATENCY - 40
+    assert case.model.get("beat_count") >= least * cycles
+
+
+def test_only_what_is_written_is_touched_even_with_errors():
+    case = Case(BENCHES[16], 1, latency=20, bad_from=DATA + 64, bad_to=DATA + 80)
+    good = [(tile(row_bytes=64), ZEROS), (tile(dst=DATA + 80), ZEROS), (tile(rows=0), ZEROS)]
+    case.check_ends([*good, (tile(row_bytes=65), ZEROS), *good], [0, 0, 0, Trap.WRITE])
+
+
+@pytest.mark.parametrize("burst", [0, 1, 2])
+def test_an_error_of_any_burst_traps_once(burst):
+    at = DATA + 1024 * burst
+    case = Case(BENCHES[16], 1, latency=20, bad_from=at, bad_to=at + 16)
+    case.check_ends([(tile(row_bytes=3000), ZEROS)] * 3, [Trap.WRITE])
+
+
+OUTSIDE = {  # of StorePages: table, first, count; fields; and the size of memory
+    "a token before the first": ((0, -1, 9), {}, MEMORY),
+    "a table before memory": ((-5, 3, 9), {}, MEMORY),
+    "the end of a table": ((MEMORY - 11, 0, 6), {}, MEMORY),
+    "the end of a page": ((0, 0, 2), {"pool": MEMORY - 31, "page_bytes": 32}, MEMORY),
+    "the end of memory": ((0, 0, 2), {"pool": MEMORY - 32, "page_bytes": 32}, MEMORY - 1),
+    "a page that would wrap": ((0, 5, 9), {"page_bytes": 2**24 - 1}, MEMORY),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_lies_outside_memory_traps_in_its_turn(name):
+    (table, first, count), fields, memory_bytes = OUTSIDE[name]
+    case = Case(BENCHES[16], 3, memory_bytes=memory_bytes, latency=9)
+    entry = 2**32 - 1 if name == "a page that would wrap" else 0
+    case.memories.hbm[:16] = np.array([0, 0, entry, 0], "<u4").view(np.uint8)
+    case.fill()
+    case.memories.hbm = case.memories.hbm[:memory_bytes]
+    bad = (pages(**fields), [0, table, first, count, *ZEROS[4:]])
+    with pytest.raises(TrapError):
+        execute(*bad, case.memories)
+    good = [(tile(), ZEROS), (pages(), [0, -9, -9, 0, *ZEROS[4:]]), (tile(rows=20), ZEROS)]
+    case.check_ends([*good, bad, *good], [0, 0, 0, Trap.ADDRESS])
+
+
+def test_an_error_of_a_table_traps_in_its_turn():
+    for at in (0xF1, 0x100, 0x10D):
+        case = Case(BENCHES[16], 5, bad_from=0x100, bad_to=0x110, latency=20)
+        good = (pages(), [0, case.skew + 0x80, 0, 9, *ZEROS[4:]])
+        case.check_ends([good, (good[0], [0, at, 0, 9, *ZEROS[4:]]), good], [0, Trap.READ])
 
 
 @pytest.mark.parametrize("bus_bytes", [16, 64])
-def test_long_rows_fill_the_bus(bus_bytes):
-    case = Case(bus_bytes, 1, latency=20)
-    run = case.check([(one_row(8192, DATA + 4096 * i), [0] * 32) for i in range(4)])
-    assert case.model.get("beat_count") == 4 * 8192 // bus_bytes
-    assert 4 * 8192 // bus_bytes >= 0.9 * run.cycle_of["ends"][-1] - 60
-
-
-def test_an_error_traps_and_nothing_follows():
-    case = Case(16, 2, bad_from=DATA + 64, bad_to=DATA + 80)
-    operations = [(one_row(32, DATA), [0] * 32), (one_row(200, DATA + 32), [0] * 32)]
-    run = case.run([*operations, operations[0]], ends=2)
-    assert run.beats["ends"].ravel().tolist() == [0, Trap.WRITE]
-
-
-def test_a_page_outside_memory_traps():
-    case = Case(16, 3)
-    registers = [0, 0, 0, 1, *[0] * 28]
-    op = StorePages(
-        space=0, src=0, src_pitch=16, table=1, first=2, count=3, pool=MEMORY - 8, page_bytes=64,
-        offset=0, page_log2=0, row_bytes=16,
-    )  # fmt: skip
-    assert case.run([(op, registers)]).beats["ends"].ravel().tolist() == [Trap.ADDRESS]
+@pytest.mark.parametrize("latency", [0, 100])
+def test_tables_are_read_after_they_are_written(bus_bytes, latency):
+    """Stores of tables, between stores through them and elsewhere."""
+    case = Case(BENCHES[bus_bytes], 7 + latency, latency=latency)
+    rng = case.rng
+    operations = []
+    tables = np.array([rng.permutation(PAGES) for _ in range(64)], "<u4")
+    case.memories.l1[L1 // 2 : L1 // 2 + tables.nbytes] = tables.view(np.uint8).ravel()
+    case.fill()
+    for _ in range(60):
+        at = case.skew + 64 * int(rng.integers(TABLE // 64))
+        source = L1 // 2 + 64 * int(rng.integers(64))
+        operations.append((tile(src=source, dst=at, row_bytes=64), ZEROS))
+        if rng.integers(3) == 0:
+            operations.append(random_tile(rng, bus_bytes))
+        through = at if rng.integers(2) else case.skew + 64 * int(rng.integers(TABLE // 64))
+        count = int(rng.integers(1, 2 * PAGES + 1))
+        registers = [0, through, 0, count, *ZEROS[4:]]
+        operations.append((pages(row_bytes=int(rng.integers(1, 33))), registers))
+    case.check(operations)

@@ -11,6 +11,7 @@ from tapeout.isa.fields import GRANULE_BYTES, Queue
 from tapeout.isa.instructions import Instruction, LoadPages, LoadTile, StorePages, StoreTile
 from tapeout.rtl.command import COMMAND, REGISTER_BITS
 from tapeout.rtl.component import Component
+from tapeout.rtl.memory_fifo import MemoryFifo
 from tapeout.rtl.ports import BURST_BYTES, memory_read, memory_write, read_port, write_port
 from tapeout.rtl.stream import Fifo
 
@@ -145,7 +146,7 @@ class BenchMemory(Component):
             answers.input.payload.stamp.eq(self.now + self.latency),
             answers.input.payload.bad.eq(bursts.payload.bad),
             due.eq((self.now - answers.output.payload.stamp).as_unsigned()[:16] < 1 << 15),
-            answers.output.ready.eq(~port.response.valid & due & answering),
+            answers.output.ready.eq((~port.response.valid | port.response.ready) & due & answering),
         ]
         with m.If(port.data.valid & (~bursts.valid | (beat.last != last) | (beat.strobe == 0))):
             m.d.sync += self.broken.eq(1)
@@ -220,11 +221,13 @@ class BenchLocal(Component):
 
     def _answer(self, m, banks, first, passed):
         """The window, turned; two cycles later or, from a queue, more."""
-        turned = Signal(128 * self.banks)
-        m.d.comb += turned.eq(Cat(banks, banks) >> (first * 128))
+        turned = banks
+        for i in range(exact_log2(self.banks)):
+            by = 128 << i
+            turned = Mux(first[i], Cat(turned[by:], turned[:by]), turned)
         one, valid = Signal(128 * self.banks), Signal()
         m.d.sync += [one.eq(turned), valid.eq(passed)]
-        m.submodules.late = late = Fifo(128 * self.banks, depth=16)
+        m.submodules.late = late = MemoryFifo(128 * self.banks, depth=16)
         gate = chance(m, self.seed + 50, self.share)
         m.d.comb += [late.input.valid.eq(valid), late.input.payload.eq(one)]
         m.d.comb += [

@@ -17,7 +17,8 @@ WRITES = 8  # bursts whose data may follow later
 class RoundRobin(Component):
     """Passes one of several streams of bursts, with its number.
 
-    Latency 1 cycle; throughput 1 burst in 2 cycles. An input waits for at most the others' turns.
+    Latency 2 cycles; throughput 1 burst per cycle. An input waits for at most one turn of each of
+    the others.
 
     Parameters
     ----------
@@ -40,42 +41,45 @@ class RoundRobin(Component):
         super().__init__(ports, name=f"round_robin_{inputs}")
 
     def build(self, m: Module) -> None:
-        """A register, and who had the last turn."""
-        chosen = Signal(range(max(2, self.count)), name="chosen")
-        held = Signal(self.layout, reset_less=True)
-        last = Signal.like(chosen, name="last")
-        valids = Cat(port.valid for port in self.inputs)
+        """A buffer for each input, so that its ready is a register's; then the choice."""
+        heads = []
+        for number, port in enumerate(self.inputs):
+            m.submodules[f"input{number}"] = buffer = SkidBuffer(BURST)
+            connect(m, flipped(port), buffer.input)
+            heads.append(buffer.output)
+        chosen = Signal(range(max(2, self.count)))
+        last = Signal.like(chosen)
+        free, found = Signal(), Signal()
+        valids = Cat(head.valid for head in heads)
         with m.Switch(last):
             for turn in range(self.count):
                 with m.Case(turn):
-                    # The one after the last has the first choice.
-                    for distance in reversed(range(1, self.count + 1)):
+                    for distance in reversed(range(1, self.count + 1)):  # the next one wins
                         with m.If(valids[(turn + distance) % self.count]):
                             m.d.comb += chosen.eq((turn + distance) % self.count)
-        free = Signal(name="free")
-        m.d.comb += [free.eq(~self.output.valid), self.output.payload.eq(held)]
-        offered, fixed = Signal.like(chosen, name="offered"), Signal(name="fixed")
-        # A turn is given one cycle before it is taken: ready comes from registers.
-        with m.If(free & ~fixed & valids.any()):
-            m.d.sync += [fixed.eq(1), offered.eq(chosen)]
-        for number, port in enumerate(self.inputs):
-            m.d.comb += port.ready.eq(fixed & (offered == number))
-        with m.If(fixed):
-            bursts = Array(port.payload.as_value() for port in self.inputs)
+        m.d.comb += [free.eq(~self.output.valid | self.output.ready), found.eq(valids.any())]
+        for number, head in enumerate(heads):
+            m.d.comb += head.ready.eq(free & (chosen == number))
+        with m.If(free):
+            bursts = Array(head.payload.as_value() for head in heads)
             m.d.sync += [
-                held.burst.eq(bursts[offered]), held.source.eq(offered), last.eq(offered),
-                fixed.eq(0), self.output.valid.eq(1),
-            ]  # fmt: skip
-        with m.Elif(self.output.ready):
-            m.d.sync += self.output.valid.eq(0)
+                self.output.valid.eq(found),
+                self.output.payload.burst.eq(bursts[chosen]),
+                self.output.payload.source.eq(chosen),
+            ]
+            with m.If(found):
+                m.d.sync += last.eq(chosen)
 
 
 class Arbiter(Component):
     """Readers and writers of memory onto one AXI4 master; each has an ID of its own.
 
     Data of reads come back in any order of IDs. A reader that does not take its data holds up the
-    others. The data of writes go out in the order of their addresses. Latency 3 cycles to an
-    address, 1 cycle back; throughput 1 beat per cycle each way, 1 address in 2 cycles.
+    others, so each must take what it has asked for without waiting for anything else of memory;
+    and so must a writer send the data of what it has announced. The data of writes go out in the
+    order of their addresses, whether or not memory has taken the address. Latency 2 cycles to an
+    address, 3 to one of a write, 1 for data either way; throughput 1 beat per cycle each way and 1
+    address per cycle.
 
     Parameters
     ----------
@@ -112,15 +116,14 @@ class Arbiter(Component):
         self._reads(m)
         self._writes(m)
 
-    def _address(self, m: Module, channel: str, turns: Any, also: Any = 1) -> None:
-        """Drive an address channel from a round robin."""
-        out = turns.output
+    def _address(self, m: Module, channel: str, turns: Any) -> None:
+        """Drive an address channel from a stream of bursts with their sources."""
         for name, value in (
-            ("valid", out.valid & also), ("addr", out.payload.burst.address),
-            ("len", out.payload.burst.beats), ("id", out.payload.source),
+            ("valid", turns.valid), ("addr", turns.payload.burst.address),
+            ("len", turns.payload.burst.beats), ("id", turns.payload.source),
         ):  # fmt: skip
             m.d.comb += getattr(self.axi, f"{channel}{name}").eq(value)
-        m.d.comb += out.ready.eq(getattr(self.axi, f"{channel}ready") & also)
+        m.d.comb += turns.ready.eq(getattr(self.axi, f"{channel}ready"))
 
     def _reads(self, m: Module) -> None:
         axi = self.axi
@@ -128,7 +131,7 @@ class Arbiter(Component):
         m.submodules.read_turns = turns = RoundRobin(inputs=len(ports))
         for port, end in zip(ports, turns.inputs, strict=True):
             connect(m, flipped(port.request), end)
-        self._address(m, "ar", turns)
+        self._address(m, "ar", turns.output)
         beat = data.StructLayout({"data": self.bus_bits, "last": 1, "error": 1, "id": self.id_bits})
         m.submodules.beats = beats = SkidBuffer(beat)
         into, out = beats.input, beats.output
@@ -156,10 +159,15 @@ class Arbiter(Component):
         for port, end in zip(ports, turns.inputs, strict=True):
             connect(m, flipped(port.request), end)
         m.submodules.order = order = Fifo(self.id_bits, depth=WRITES)
-        self._address(m, "aw", turns, also=order.input.ready)
+        m.submodules.addresses = addresses = SkidBuffer(turns.layout)
+        self._address(m, "aw", addresses.output)
+        turn = turns.output
         m.d.comb += [
-            order.input.valid.eq(axi.awvalid & axi.awready),
-            order.input.payload.eq(axi.awid),
+            addresses.input.valid.eq(turn.valid & order.input.ready),
+            addresses.input.payload.eq(turn.payload),
+            order.input.valid.eq(turn.valid & addresses.input.ready),
+            order.input.payload.eq(turn.payload.source),
+            turn.ready.eq(addresses.input.ready & order.input.ready),
         ]
         self._write_data(m, ports, order.output)
         answer = data.StructLayout({"error": 1, "id": self.id_bits})

@@ -73,7 +73,7 @@ class Jobs(Component):
     memory_bytes : In(41), the size of memory
     hold : In(1), no walk may start now
     halt : In(1), no job may start now
-    idle : Out(1), no job is held
+    table_start, table_end : Out, the bytes of the table whose walk is to start
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,8 @@ class Jobs(Component):
             "memory_bytes": In(MEMORY_BYTES_BITS),
             "hold": In(1),
             "halt": In(1),
-            "idle": Out(1),
+            "table_start": Out(MEMORY_BITS),
+            "table_end": Out(MEMORY_BYTES_BITS),
         }
         super().__init__(ports, name="jobs")
 
@@ -95,13 +96,16 @@ class Jobs(Component):
         end = Signal(signed(REGISTER_BITS + 5), reset_less=True)
         trapped, free = Signal(), Signal()
         task, walk = self.tasks.payload, self.walks.payload
-        m.d.comb += free.eq(~self.tasks.valid)
+        m.d.comb += [
+            free.eq(~self.tasks.valid),
+            self.table_start.eq(walk.address),
+            self.table_end.eq(end),
+        ]
         with m.If(self.tasks.ready):
             m.d.sync += self.tasks.valid.eq(0)
         with m.If(self.walks.ready):
             m.d.sync += self.walks.valid.eq(0)
-        with m.FSM() as states:
-            m.d.comb += self.idle.eq(states.ongoing("idle"))
+        with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.jobs.ready.eq(free & ~self.walks.valid & ~trapped & ~self.halt)
                 m.d.sync += job.eq(self.jobs.payload)

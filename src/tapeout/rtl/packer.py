@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -64,7 +64,7 @@ class Packer(Component):
         m.d.comb += [take.eq(~valid | (out_free & ~spill)), self.pieces.ready.eq(take)]
         with m.If(take):
             used = ~(Const(-1, bus) << piece.bytes)
-            kept = Cat(Mux(used[i], piece.data.word_select(i, 8), Const(0, 8)) for i in range(bus))
+            kept = piece.data & ~(Const(-1, 8 * bus) << Cat(Const(0, 3), piece.bytes))[: 8 * bus]
             fine = piece.offset[:fine_bits]
             m.d.sync += [
                 valid.eq(self.pieces.valid),

@@ -39,6 +39,7 @@ class RunCutter(Component):
     segments : Out(stream of SEGMENT)
     memory_bytes : In(41), the size of memory
     halt : In(1), no task may start now
+    busy : Out(1), a run of a task is still to come
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class RunCutter(Component):
             "segments": Out(stream.Signature(SEGMENT)),
             "memory_bytes": In(MEMORY_BYTES_BITS),
             "halt": In(1),
+            "busy": Out(1),
         }
         super().__init__(ports, name="run_cutter")
 
@@ -62,7 +64,8 @@ class RunCutter(Component):
         for port in (self.runs, self.segments):
             with m.If(port.ready):
                 m.d.sync += port.valid.eq(0)
-        with m.FSM():
+        with m.FSM() as states:
+            m.d.comb += self.busy.eq(~states.ongoing("idle") | self.runs.valid)
             with m.State("idle"):
                 self._accept(m)
             with m.State("skew"):
@@ -250,8 +253,10 @@ class Runs(Component):
     segments : Out(stream of SEGMENT)
     table : Out(memory_read)
     memory_bytes : In(41), the size of memory
-    hold : In(1), no table may be read now
+    hold : In(1), the table at table_start..table_end - 1 may not be read now
     halt : In(1), nothing new may start now
+    table_start, table_end : Out
+    ahead : Out(1), runs of jobs before that of the table are still to come
     """
 
     def __init__(self, *, bus_bytes: int):
@@ -264,6 +269,9 @@ class Runs(Component):
             "memory_bytes": In(MEMORY_BYTES_BITS),
             "hold": In(1),
             "halt": In(1),
+            "table_start": Out(MEMORY_BITS),
+            "table_end": Out(MEMORY_BYTES_BITS),
+            "ahead": Out(1),
         }
         super().__init__(ports, name=f"runs_{bus_bytes}")
 
@@ -287,4 +295,7 @@ class Runs(Component):
             start.halt.eq(self.halt),
             cutter.memory_bytes.eq(self.memory_bytes),
             cutter.halt.eq(self.halt),
+            self.table_start.eq(start.table_start),
+            self.table_end.eq(start.table_end),
+            self.ahead.eq(start.tasks.valid | (tasks.level != 0) | cutter.busy),
         ]

@@ -16,7 +16,7 @@ from .component import Component
 from .jobs import MEMORY_BYTES_BITS
 from .memory_fifo import MemoryFifo
 from .packer import Packer
-from .ports import BURST_BITS, memory_read, memory_write, read_port, unit_ports
+from .ports import BURST_BITS, MEMORY_BITS, memory_read, memory_write, read_port, unit_ports
 from .runs import Runs
 from .steps import SEGMENT, Steps
 from .stream import Fifo
@@ -25,7 +25,7 @@ from .trap import Trap
 
 BURST_BYTES = 1024
 SEGMENTS = 16  # whose bytes are on their way
-BURSTS = 16  # whose data, or whose response, is still to come
+BURSTS = 64  # whose data, or whose response, is still to come
 WINDOWS = 8  # that have been asked for, and are not packed
 
 CUT_END = data.StructLayout({"none": 1, "last": 1, "trap": 8})
@@ -39,7 +39,8 @@ class Store(Component):
     strobed. A row takes a cycle for each window of a beat. A command is done when memory has
     answered all its bursts. Traps with the code of `Trap` when every command before is done:
     ADDRESS for a table or a page outside memory, READ for a table that cannot be read, WRITE for an
-    error response. Block tables are read ahead of earlier stores: no program writes its tables.
+    error response. Block tables are read ahead of earlier stores, but not of those that may touch
+    them; a command whose own rows overwrite the entries of its rows to come may read either value.
 
     Parameters
     ----------
@@ -84,17 +85,34 @@ class Store(Component):
         connect(m, runs.segments, segments.input)
         connect(m, segments.output, steps.segments)
         m.d.comb += [runs.memory_bytes.eq(self.memory_bytes), runs.halt.eq(ends.halted)]
-        m.submodules.lengths = lengths = Fifo(BURST_BITS, depth=BURSTS)
+        m.submodules.lengths = lengths = MemoryFifo(BURST_BITS, depth=BURSTS)
+        self._hold(m, runs, ends)
         self._ask(m, runs.runs, lengths.input, ends)
         self._read(m, steps.steps, packer.pieces)
         self._send(m, packer.beats, lengths.output)
+
+    def _hold(self, m: Module, runs: Any, ends: Ends) -> None:
+        """No table is read while an earlier command that is not done may write to it."""
+        start = Signal(MEMORY_BITS, name="written_start")  # of what was written since all was done
+        end = Signal(MEMORY_BYTES_BITS, name="written_end")
+        run = runs.runs.payload
+        run_end = run.address + run.bytes
+        touched = (runs.table_start < end) & (start < runs.table_end)
+        m.d.comb += runs.hold.eq((ends.in_flight != 1) & (runs.ahead | touched))
+        with m.If(ends.in_flight == 0):
+            m.d.sync += [start.eq(-1), end.eq(0)]
+        with m.Elif(runs.runs.valid & runs.runs.ready):
+            with m.If(run.address < start):
+                m.d.sync += start.eq(run.address)
+            with m.If(run_end > end):
+                m.d.sync += end.eq(run_end)
 
     def _ask(self, m: Module, runs: Any, lengths: Any, ends: Ends) -> None:
         """Announce bursts, and follow their responses."""
         m.submodules.bursts = bursts = Bursts(
             bus_bytes=self.bus_bytes, burst_bytes=max(BURST_BYTES, self.bus_bytes)
         )
-        m.submodules.expected = expected = Fifo(CUT_END, depth=BURSTS)
+        m.submodules.expected = expected = MemoryFifo(CUT_END, depth=BURSTS)
         connect(m, runs, bursts.runs)
         cut, request = bursts.bursts, self.memory.request
         note = expected.input
