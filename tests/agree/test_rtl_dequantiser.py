@@ -27,7 +27,7 @@ def dequantiser(lanes):
 
 
 def random_dequantise(rng, *, fmt=None, rows=None, columns=None):
-    """An operation whose codes lie in the first quarter of L1, and its numbers beyond."""
+    """An operation whose codes lie in the first half of L1, and its numbers in the second."""
     fmt = fmt or FORMATS[rng.integers(len(FORMATS))]
     columns = columns or int(rng.choice([1, 5, 31, 32, 33, 64, 96, 127, 160, 288, 300]))
     granules = -(-fmt.row_bytes(columns) // 16) + int(rng.integers(0, 3))
@@ -38,7 +38,7 @@ def random_dequantise(rng, *, fmt=None, rows=None, columns=None):
         scale_pitch=GRANULE_BYTES
         * (-(-max(1, fmt.scale_row_bytes(columns)) // 16) + int(rng.integers(0, 2))),
         format=fmt.code,
-        dst=L1_BYTES // 4 + GRANULE_BYTES * int(rng.integers(0, 40)),
+        dst=L1_BYTES // 2 + GRANULE_BYTES * int(rng.integers(0, 40)),
         dst_pitch=GRANULE_BYTES * (-(-columns // 4) + int(rng.integers(0, 3))),
         rows=rows if rows is not None else int(rng.integers(1, 5)),
         rows_reg=0,
