@@ -2,18 +2,18 @@
 
 import numpy as np
 from amaranth.hdl import Cat, Mux, Signal
-from amaranth.lib import data, memory, stream
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2, exact_log2
 
 from tapeout.isa.encoding import encode
 from tapeout.isa.fields import GRANULE_BYTES, Queue
 from tapeout.isa.instructions import Instruction, LoadPages, LoadTile, StorePages, StoreTile
+from tapeout.rtl.cell import Cell
 from tapeout.rtl.command import COMMAND, REGISTER_BITS
 from tapeout.rtl.component import Component
 from tapeout.rtl.memory_fifo import MemoryFifo
 from tapeout.rtl.ports import BURST_BYTES, memory_read, memory_write, read_port, write_port
-from tapeout.rtl.stream import Fifo
 
 OPEN = 256  # a `share` of 256 in 256: never stalls
 CONTROLS = {"latency": 8, "share": range(OPEN + 1), "bad_from": 32, "bad_to": 32}
@@ -40,6 +40,43 @@ def chance(m, seed, share):
     return it.open
 
 
+LINES = """\
+module {name}(clk, rst, {reads}, write_line, write_data, write_mask);
+  input clk, rst;
+  input [{line}:0] write_line;
+  input [{word}:0] write_data;
+  input [{part}:0] write_mask;
+  reg [{word}:0] lines [{depth}:0];
+{ports}  always_ff @(posedge clk)
+    for (integer i = 0; i <= {part}; i = i + 1)
+      if (write_mask[i]) lines[write_line][i * 8 +: 8] <= write_data[i * 8 +: 8];
+endmodule
+"""
+READ = """\
+  input [{line}:0] line{i};
+  output [{word}:0] data{i};
+  assign data{i} = lines[line{i}];
+"""
+
+
+class Lines(Cell):
+    """Lines of bytes with ports that read at once: much faster to compile than a Memory."""
+
+    def __init__(self, *, width, depth, reads):
+        name, line = f"lines_{width}x{depth}x{reads}", (depth - 1).bit_length()
+        sizes = {"line": line - 1, "word": width - 1, "part": width // 8 - 1, "depth": depth - 1}
+        ports = {f"line{i}": In(line) for i in range(reads)}
+        ports |= {f"data{i}": Out(width) for i in range(reads)}
+        text = LINES.format(
+            name=name,
+            reads=", ".join(ports),
+            ports="".join(READ.format(i=i, **sizes) for i in range(reads)),
+            **sizes,
+        )
+        ports |= {"write_line": In(line), "write_data": In(width), "write_mask": In(width // 8)}
+        super().__init__(ports, name=name, text=text)
+
+
 class BenchMemory(Component):
     """Main memory: readers and a writer, each with its latency, its stalls and its errors.
 
@@ -60,22 +97,22 @@ class BenchMemory(Component):
         super().__init__(ports, name=f"bench_memory_{bus_bytes}_{beats}_{readers}_{writer}")
 
     def build(self, m):
-        m.submodules.store = self.store = memory.Memory(
-            shape=8 * self.bus_bytes, depth=self.beats, init=[]
+        m.submodules.store = self.store = Lines(
+            width=8 * self.bus_bytes, depth=self.beats, reads=self.readers + 1
         )
         self.now = Signal(16)
         m.d.sync += self.now.eq(self.now + 1)
-        write = self.store.write_port(granularity=8)
-        peek = self.store.read_port(domain="comb")
-        m.d.comb += [peek.addr.eq(self.place), self.peek.eq(peek.data)]
+        line, data = self._read_port(self.readers)
         m.d.comb += [
-            write.addr.eq(self.place),
-            write.data.eq(self.value),
-            write.en.eq(self.poke.replicate(self.bus_bytes)),
+            line.eq(self.place),
+            self.peek.eq(data),
+            self.store.write_line.eq(self.place),
+            self.store.write_data.eq(self.value),
+            self.store.write_mask.eq(self.poke.replicate(self.bus_bytes)),
         ]
         passed = [self._reader(m, i) for i in range(self.readers)]
         if self.writer:
-            passed.append(self._writer(m, write))
+            passed.append(self._writer(m))
         counted = passed[-1 if self.writer else 0]
         m.d.sync += self.beat_count.eq(self.beat_count + counted)
 
@@ -83,7 +120,7 @@ class BenchMemory(Component):
         """Requests that have waited long enough, and whether they are refused."""
         request = port.request
         stamped = data.StructLayout({"address": 32, "left": 9, "stamp": 16, "bad": 1})
-        m.submodules[f"requests{seed}"] = fifo = Fifo(stamped, depth=64)
+        m.submodules[f"requests{seed}"] = fifo = MemoryFifo(stamped, depth=64)
         gate = chance(m, 2 * seed, self.share)
         address = request.payload.address
         last = address + (request.payload.beats << exact_log2(self.bus_bytes))
@@ -107,7 +144,7 @@ class BenchMemory(Component):
 
     def _reader(self, m, i):
         port = getattr(self, f"read{i}")
-        read = self.store.read_port(domain="comb")
+        line, content = self._read_port(i)
         bursts, due = self._bursts(m, port, i)
         gate = chance(m, 2 * i + 1, self.share)
         done = Signal(9, name=f"done{i}")
@@ -117,23 +154,26 @@ class BenchMemory(Component):
             go.eq(free & due & gate),
             last.eq(done == bursts.payload.left),
             bursts.ready.eq(go & last),
-            read.addr.eq(bursts.payload.address + done),
+            line.eq(bursts.payload.address + done),
         ]
         with m.If(free):
             m.d.sync += port.data.valid.eq(go)
-            m.d.sync += port.data.payload.data.eq(read.data)
+            m.d.sync += port.data.payload.data.eq(content)
             m.d.sync += port.data.payload.last.eq(last)
             m.d.sync += port.data.payload.error.eq(bursts.payload.bad)
         with m.If(go):
             m.d.sync += done.eq(Mux(last, 0, done + 1))
         return port.data.valid & port.data.ready
 
-    def _writer(self, m, write):
+    def _read_port(self, i):
+        return getattr(self.store, f"line{i}"), getattr(self.store, f"data{i}")
+
+    def _writer(self, m):
         port, seed = self.write, self.readers
         bursts, _ = self._bursts(m, port, seed)
         gate, answering = chance(m, 2 * seed + 1, self.share), chance(m, 99, self.share)
         answer = data.StructLayout({"stamp": 16, "bad": 1})
-        m.submodules.answers = answers = Fifo(answer, depth=64)
+        m.submodules.answers = answers = MemoryFifo(answer, depth=64)
         done = Signal(9, name="written")
         go, last, due = Signal(), Signal(), Signal()
         beat = port.data.payload
@@ -153,9 +193,9 @@ class BenchMemory(Component):
         with m.If(go):
             m.d.sync += done.eq(Mux(last, 0, done + 1))
             m.d.comb += [
-                write.addr.eq(bursts.payload.address + done),
-                write.data.eq(beat.data),
-                write.en.eq(beat.strobe),
+                self.store.write_line.eq(bursts.payload.address + done),
+                self.store.write_data.eq(beat.data),
+                self.store.write_mask.eq(beat.strobe),
             ]
         with m.If(answers.output.valid & answers.output.ready):
             m.d.sync += port.response.valid.eq(1)
@@ -190,30 +230,25 @@ class BenchLocal(Component):
         m.d.comb += first.eq(place % self.banks)
         peeks = []
         for bank in range(self.banks):
-            m.submodules[f"bank{bank}"] = store = memory.Memory(
-                shape=128, depth=self.lines, init=[]
-            )
+            m.submodules[f"bank{bank}"] = store = Lines(width=128, depth=self.lines, reads=2)
             at = ((bank - place).as_unsigned())[: ceil_log2(self.banks)] if self.banks > 1 else 0
             line = ((place + at) // self.banks) % self.lines
-            write = store.write_port(granularity=8)
-            peek = store.read_port(domain="comb")
-            m.d.comb += peek.addr.eq(self.place)
-            peeks.append(peek.data)
+            peeks.append(store.data0)
             m.d.comb += [
-                write.addr.eq(self.place),
-                write.data.eq(self.value.word_select(bank, 128)),
-                write.en.eq(self.poke.replicate(16)),
+                store.line0.eq(self.place),
+                store.line1.eq(line),
+                store.write_line.eq(self.place),
+                store.write_data.eq(self.value.word_select(bank, 128)),
+                store.write_mask.eq(self.poke.replicate(16)),
             ]
             if self.reads:
-                read = store.read_port(domain="comb")
-                m.d.comb += read.addr.eq(line)
-                window.append(read.data)
+                window.append(store.data1)
             else:
                 with m.If(request.valid & request.ready):
                     m.d.comb += [
-                        write.addr.eq(line),
-                        write.data.eq(request.payload.data.word_select(at, 128)),
-                        write.en.eq(request.payload.mask.word_select(at, 16)),
+                        store.write_line.eq(line),
+                        store.write_data.eq(request.payload.data.word_select(at, 128)),
+                        store.write_mask.eq(request.payload.mask.word_select(at, 16)),
                     ]
         m.d.comb += self.peek.eq(Cat(peeks))
         if self.reads:
@@ -284,7 +319,7 @@ class TransferBench(Component):
                 part.value.eq(self.value),
                 getattr(self, f"{name}_peek").eq(part.peek),
             ]
-        m.submodules.log = log = Fifo(8, depth=64)
+        m.submodules.log = log = MemoryFifo(8, depth=64)
         connect(m, log.output, flipped(self.ends))
         m.d.comb += [getattr(hbm, name).eq(getattr(self, name)) for name in CONTROLS]
         m.d.comb += [

@@ -14,10 +14,11 @@ from .bursts import Bursts
 from .command import COMMAND
 from .component import Component
 from .jobs import MEMORY_BYTES_BITS
+from .memory_fifo import MemoryFifo
 from .ports import memory_read, unit_ports, write_port
 from .runs import Runs
 from .steps import SEGMENT, Steps
-from .stream import Fifo, SkidBuffer
+from .stream import SkidBuffer
 from .transfers import Ends, to_job
 
 BURST_BYTES = 1024
@@ -32,7 +33,7 @@ class Load(Component):
     another on both sides are as fast as one row, rows that are shorter than a beat take a cycle
     each, and rows whose memory addresses do not touch take the beats that they touch.
 
-    Latency from a command to its first request: 9 cycles for a tile. Traps with the code of `Trap`
+    Latency from a command to its first request: 14 cycles for a tile. Traps with the code of `Trap`
     when every command before is done: ADDRESS for a table or a page outside memory, or a token
     before the first; READ for an error response. Takes data of `memory` as fast as the on-core
     memory takes windows, those of `table` always.
@@ -83,7 +84,7 @@ class Load(Component):
     def build(self, m: Module) -> None:
         """Commands become runs and rows; runs become requests, rows take the data."""
         m.submodules.runs = runs = Runs(bus_bytes=self.bus_bytes)
-        m.submodules.segments = segments = Fifo(SEGMENT, depth=SEGMENTS)
+        m.submodules.segments = segments = MemoryFifo(SEGMENT, depth=SEGMENTS)
         m.submodules.steps = steps = Steps(bus_bytes=self.bus_bytes)
         m.submodules.aligner = aligner = Aligner(bus_bytes=self.bus_bytes)
         m.submodules.out = out = SkidBuffer(aligner.windows.payload.shape())

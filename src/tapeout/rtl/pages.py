@@ -12,6 +12,7 @@ from tapeout.isa.instructions import LoadPages
 
 from .command import ROWS_BITS
 from .component import Component
+from .memory_fifo import MemoryFifo
 from .ports import MEMORY_BITS, memory_read
 from .stream import Fifo
 
@@ -74,7 +75,7 @@ class PageProduct(Component):
 class PageTable(Component):
     """Reads entries of block tables ahead, and multiplies each by the size of a page.
 
-    Pages come in the order of the walks. Latency: that of memory and 10 cycles; throughput 1 page
+    Pages come in the order of the walks. Latency: that of memory and 11 cycles; throughput 1 page
     in 6 cycles. `table` is always ready for what it asked for; it asks for no more than what its
     buffer holds while `pages` is not ready.
 
@@ -110,7 +111,7 @@ class PageTable(Component):
 
     def build(self, m: Module) -> None:
         """Requests run ahead; beats become entries, entries pages."""
-        m.submodules.beats = beats = Fifo(self.table.data.payload.shape(), depth=self.depth)
+        m.submodules.beats = beats = MemoryFifo(self.table.data.payload.shape(), depth=self.depth)
         m.submodules.places = places = Fifo(self.place, depth=WALKS)
         m.submodules.multiply = multiply = PageProduct()
         connect(m, flipped(self.table.data), beats.input)

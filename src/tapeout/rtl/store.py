@@ -76,7 +76,7 @@ class Store(Component):
     def build(self, m: Module) -> None:
         """Commands become runs and rows; runs become bursts, rows their data."""
         m.submodules.runs = runs = Runs(bus_bytes=self.bus_bytes)
-        m.submodules.segments = segments = Fifo(SEGMENT, depth=SEGMENTS)
+        m.submodules.segments = segments = MemoryFifo(SEGMENT, depth=SEGMENTS)
         m.submodules.steps = steps = Steps(bus_bytes=self.bus_bytes)
         m.submodules.packer = packer = Packer(bus_bytes=self.bus_bytes)
         ends = Ends(m, self)
