@@ -12,19 +12,23 @@ from tapeout.rtl.arbiter import Arbiter
 BUS_BYTES, MEMORY = 16, 1 << 14
 READERS, WRITERS = ("a", "b", "c"), ("s", "t")
 UNIT = Arbiter(bus_bits=8 * BUS_BYTES, readers=READERS, writers=WRITERS)
-ADDRESS = (1 << 40) - 1
+REFUSED = MEMORY // 16  # writes below it are answered with an error
 
 
 class Bus:
-    """The master's other side: a memory with random stalls, and rules that it checks."""
+    """The master's other side: a memory with random stalls, and rules that it checks.
 
-    def __init__(self, model, memory, seed, open_share):
+    With `data_first` it takes no address of a write before it has all the data, else no data before
+    the address; AXI allows both.
+    """
+
+    def __init__(self, model, memory, seed, open_share, *, data_first=False):
         self.model, self.memory = model, memory
         self.random, self.share = random.Random(seed), open_share
         self.reads = {i: deque() for i in range(len(READERS))}
         self.addresses, self.answers = deque(), {i: deque() for i in range(len(WRITERS))}
         self.held, self.offer = {}, {}
-        self.write_at = 0
+        self.data_first, self.beats = data_first, deque()
 
     def open(self):
         return int(self.random.random() < self.share)
@@ -33,9 +37,14 @@ class Bus:
         return self.model.get(f"axi_{name}")
 
     def drive(self):
-        for name in ("arready", "awready"):
-            self.model.set(f"axi_{name}", self.open())
-        self.model.set("axi_wready", self.open() if self.addresses else 0)
+        whole = any(last for _, _, last in self.beats)
+        takes = {
+            "ar": True,
+            "aw": not self.data_first or whole,
+            "w": not whole if self.data_first else bool(self.addresses),
+        }
+        for channel, may in takes.items():
+            self.model.set(f"axi_{channel}ready", self.open() if may else 0)
         self._offer("r", self.reads)
         self._offer("b", self.answers)
 
@@ -78,19 +87,25 @@ class Bus:
 
     def _aw(self, address, length, number):
         self.addresses.append((address, length, number))
+        self._write()
 
     def _w(self, word, strobe, last):
-        address, length, number = self.addresses[0]
-        at = address + BUS_BYTES * self.write_at
-        data = word.to_bytes(BUS_BYTES, "little")
-        for i in range(BUS_BYTES):
-            if strobe >> i & 1:
-                self.memory[at + i] = data[i]
-        assert last == (self.write_at == length)
-        self.write_at = 0 if last else self.write_at + 1
-        if last:
-            self.addresses.popleft()
-            self.answers[number].append(at >= MEMORY // 2)
+        self.beats.append((word, strobe, last))
+        self._write()
+
+    def _write(self):
+        """Carry out the first write whose address and data are there."""
+        if not self.addresses or not any(last for _, _, last in self.beats):
+            return
+        address, length, number = self.addresses.popleft()
+        for place in range(length + 1):
+            word, strobe, last = self.beats.popleft()
+            data = word.to_bytes(BUS_BYTES, "little")
+            for i in range(BUS_BYTES):
+                if strobe >> i & 1:
+                    self.memory[address + BUS_BYTES * place + i] = data[i]
+            assert last == (place == length)
+        self.answers[number].append(address < REFUSED)
 
 
 class Client:
@@ -185,12 +200,13 @@ def beats_of(requests, memory):
 
 
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.25])
-@pytest.mark.parametrize("seed", range(2))
-def test_everyone_gets_its_own_data(seed, share):
+@pytest.mark.parametrize("data_first", [False, True])
+def test_everyone_gets_its_own_data(data_first, share):
+    seed = int(data_first)
     rng = random.Random(seed)
     model = started(UNIT)
     memory = np.random.default_rng(seed).integers(0, 256, MEMORY, np.uint8)
-    before, bus = memory.copy(), Bus(model, memory, seed, share)
+    before, bus = memory.copy(), Bus(model, memory, seed, share, data_first=data_first)
 
     def client(name, count, low, high):
         return Client(model, name, bursts(rng, count, low, high), lambda: rng.random() < share)
@@ -199,11 +215,54 @@ def test_everyone_gets_its_own_data(seed, share):
     wanted = [list(reader.requests) for reader in readers]
     part = MEMORY // 8
     writers = [client(f"write_{n}", 8, part * i, part * (i + 1)) for i, n in enumerate(WRITERS)]
+    announced = [list(writer.requests) for writer in writers]
     expected = before.copy()
     prepared(writers, expected, rng)
     for _ in range(4000):
         cycle(model, bus, readers, writers)
     np.testing.assert_array_equal(memory, expected)
-    assert all(writer.answers == [0] * 8 for writer in writers)
+    for writer, requests in zip(writers, announced, strict=True):
+        assert writer.answers == [int(address < REFUSED) for address, _ in requests]
     for reader, requests in zip(readers, wanted, strict=True):
         assert reader.got == beats_of(requests, before)
+
+
+def alone(bursts, data):
+    """Cycles until a reader that is alone has the data of its bursts; memory never stalls."""
+    model = started(UNIT)
+    memory = np.zeros(MEMORY, np.uint8)
+    bus = Bus(model, memory, 0, 1.0)
+    reader = Client(model, "read_b", bursts, lambda: True)
+    for cycles in range(1000):
+        if len(reader.got) == data:
+            return cycles
+        cycle(model, bus, [reader], [])
+    raise AssertionError("memory ran dry")
+
+
+def test_an_address_and_a_beat_pass_in_every_cycle():
+    assert alone([(16 * i, 1) for i in range(100)], 100) <= 110
+    assert alone([(128 * i, 8) for i in range(20)], 160) <= 170
+
+
+def test_turns_are_fair():
+    model = started(UNIT)
+    bus = Bus(model, np.zeros(MEMORY, np.uint8), 0, 1.0)
+    readers = [Client(model, f"read_{n}", [(0, 1)] * 99, lambda: True) for n in READERS]
+    for _ in range(60):
+        cycle(model, bus, readers, [])
+    counts = [len(reader.got) for reader in readers]
+    assert max(counts) - min(counts) <= 3
+    assert min(counts) >= 12
+
+
+def test_constants_of_the_protocol():
+    model = started(UNIT)
+    for channel in ("ar", "aw"):
+        values = {n: model.get(f"axi_{channel}{n}") for n in ("size", "burst", "cache", "prot")}
+        assert values == {"size": 4, "burst": 1, "cache": 3, "prot": 2}
+
+
+def test_ids_are_as_many_as_the_ports():
+    for readers, bits in ((("a",), 1), (("a", "b"), 1), (tuple("abc"), 2), (tuple("abcde"), 3)):
+        assert Arbiter(bus_bits=32, readers=readers, writers=("w",)).id_bits == bits
