@@ -48,7 +48,7 @@ class Proof:
     assertions: tuple[str, ...]
     registers: int
     """Bits of state that they depend on, before anything was simplified."""
-    seconds: float
+    elapsed_s: float
 
 
 class RefutedError(Exception):
@@ -72,7 +72,7 @@ def prove(component: Component, *, limit_s: int = 60) -> Proof:
 
     Raises:
         RefutedError: if one of them does not hold.
-        UndecidedError: if that is not known after `limit_s` seconds.
+        UndecidedError: if that is not known after `limit_s` elapsed_s.
         ToolMissingError: if there is no ABC.
     """
     begun = time.monotonic()
@@ -94,7 +94,7 @@ def prove(component: Component, *, limit_s: int = 60) -> Proof:
     return Proof(
         assertions=assertions,
         registers=places["latch_count"],
-        seconds=time.monotonic() - begun,
+        elapsed_s=time.monotonic() - begun,
     )
 
 
