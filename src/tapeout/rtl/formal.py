@@ -72,7 +72,7 @@ def prove(component: Component, *, limit_s: int = 60) -> Proof:
 
     Raises:
         RefutedError: if one of them does not hold.
-        UndecidedError: if that is not known after `limit_s` elapsed_s.
+        UndecidedError: if that is not known after `limit_s` seconds.
         ToolMissingError: if there is no ABC.
     """
     begun = time.monotonic()
