@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from agree.transfers import (
+from agree.rtl_transfers import (
     CONDITIONS,
     L1,
     MEMORY,
