@@ -90,6 +90,7 @@ def test_a_prefill_product_keeps_the_array_busy():
     check(NANO, model, job)
     tiles = 3 * 9 * (32 // 4) ** 2
     assert counts["array"] == tiles
+    print(f"array busy {tiles / counts['cycles']:.1%} of {counts['cycles']} cycles")
     assert tiles >= 0.93 * counts["cycles"], counts
 
 
@@ -103,4 +104,5 @@ def test_a_decode_product_takes_a_line_in_every_cycle():
     check(NANO, model, job)
     lines = 2 * 128 * 6 // 2
     assert counts["lines_b"] == lines
+    print(f"a line of b in {lines / counts['cycles']:.1%} of {counts['cycles']} cycles")
     assert lines >= 0.85 * counts["cycles"], counts

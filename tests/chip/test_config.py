@@ -52,7 +52,7 @@ def test_figures_that_a_chip_implies(name: str, macs_per_cycle: int, ops8_per_s:
         ("rows = 8", "rows = 128", "matrix.rows must be in 1..64, not 128"),
         ("columns = 8", "columns = 2", "matrix.columns must be in 4..32, not 2"),
         ("accumulators = 4096", "accumulators = 32", "accumulators must be in 64..131072, not 32"),
-        ("lanes = 32", "lanes = 2", "vector.lanes must be in 4..1024, not 2"),
+        ("lanes = 32", "lanes = 2", "vector.lanes must be in 4..512, not 2"),
         ("lanes = 32", "lanes = 128", "lanes must be at most 64, half the width of 8 banks of L1"),
         ("l1_banks = 8", "l1_banks = 2", "core.l1_banks must be in 4..1024, not 2"),
         ('scale_bytes = "8 KiB"', "scale_bytes = 64", "scale_bytes must be a multiple of 256"),

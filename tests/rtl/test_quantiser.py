@@ -113,7 +113,7 @@ def test_without_rows_nothing_is_done(unit_class):
 @pytest.mark.parametrize("unit_class", [Quantiser, Dequantiser])
 @pytest.mark.parametrize("lanes", [2, 12, 2048])
 def test_lanes_are_a_power_of_two(unit_class, lanes):
-    with pytest.raises(ValueError, match=f"lanes must be a power of two in 4..1024, not {lanes}"):
+    with pytest.raises(ValueError, match=f"lanes must be a power of two in 4..512, not {lanes}"):
         unit_class(lanes=lanes, address_bits=L1_BITS, scale_address_bits=SCALE_BITS)
 
 

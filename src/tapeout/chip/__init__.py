@@ -4,6 +4,8 @@ In:  a chip file (chips/*.toml).   Out: a `Chip`, checked and immutable.
 """
 
 from tapeout.chip.config import (
+    L1_BANK_BYTES,
+    SCALE_LINE_BYTES,
     Chip,
     Hbm,
     Local,
@@ -15,6 +17,8 @@ from tapeout.chip.config import (
 )
 
 __all__ = [
+    "L1_BANK_BYTES",
+    "SCALE_LINE_BYTES",
     "Chip",
     "Hbm",
     "Local",

@@ -16,8 +16,8 @@ K0 = 32
 L1_BANK_BYTES = 64
 """Width of a bank of L1."""
 
-GRANULE_BYTES = 16
-"""What addresses on the core are multiples of."""
+SCALE_LINE_BYTES = 256
+"""Width of all banks of the scale memory."""
 
 Count = Annotated[int, Meta(gt=0, le=1 << 20)]
 Bytes = Annotated[int, Meta(gt=0)]
@@ -73,7 +73,7 @@ class VectorUnit:
 
     def __post_init__(self) -> None:
         _power_of_two("vector.lanes", self.lanes)
-        _within("vector.lanes", self.lanes, 4, 1024)
+        _within("vector.lanes", self.lanes, 4, 512)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class Local:
     def __post_init__(self) -> None:
         _power_of_two("core.l1_banks", self.l1_banks)
         _multiple("core.l1_bytes", self.l1_bytes, L1_BANK_BYTES * self.l1_banks)
-        _multiple("core.scale_bytes", self.scale_bytes, 16 * GRANULE_BYTES)
+        _multiple("core.scale_bytes", self.scale_bytes, SCALE_LINE_BYTES)
         _within("core.l1_banks", self.l1_banks, 4, 1 << 10)
         if self.l1_bytes > 1 << 24:
             raise ValueError(f"core.l1_bytes must be at most 16 MiB, not {self.l1_bytes}")

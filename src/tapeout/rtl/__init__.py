@@ -4,7 +4,6 @@ A component takes the few numbers that it needs, never the whole `Chip`. Compone
 the streams of `stream`; each says what it computes by naming a function of `numerics`.
 """
 
-from .accumulate import Accumulator
 from .bits import pack, unpack
 from .check import ProtocolError, check_protocol, checked_run, random_gates
 from .component import Component
@@ -18,7 +17,6 @@ from .verilog import to_verilog
 
 __all__ = [
     "CODES",
-    "Accumulator",
     "Adder",
     "BlockDot",
     "Build",

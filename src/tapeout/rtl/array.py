@@ -8,11 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from tapeout.numerics import Format
 
-from .accumulate import MINUS_ZERO
 from .component import Component
 from .decode import OperandLayout, format_set
 from .dot import DOT_CUTS, DotUnit
-from .fp32 import ADD_CUTS, add
+from .fp32 import ADD_CUTS, MINUS_ZERO, add
 from .pipe import Pipe
 
 DOT_LATENCY = DOT_CUTS

@@ -39,7 +39,7 @@ class Dequantiser(Component):
     Parameters
     ----------
     lanes : int
-        Numbers of a window; a power of two, 4..1024. No more than 32 are written at a time.
+        Numbers of a window; a power of two, 4..512. No more than 32 are written at a time.
     address_bits, scale_address_bits : int
         Of addresses in L1 and in the scale memory, in granules.
 
@@ -52,7 +52,7 @@ class Dequantiser(Component):
 
     def __init__(self, *, lanes: int, address_bits: int, scale_address_bits: int):
         if lanes not in (1 << n for n in range(2, 11)):
-            raise ValueError(f"lanes must be a power of two in 4..1024, not {lanes}")
+            raise ValueError(f"lanes must be a power of two in 4..512, not {lanes}")
         granules = lanes // 4
         self.lanes, self.address_bits = min(lanes, BLOCK), address_bits
         self.reader = BlockReader(

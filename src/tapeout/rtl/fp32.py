@@ -20,6 +20,7 @@ SIGNIFICAND = FRACTION + 1
 BIAS = 127
 FIELD_MAX = 255
 INFINITY = FIELD_MAX << FRACTION
+MINUS_ZERO = 1 << 31  # -0 + x is x, also when x is +0 or -0
 
 PAIR = data.StructLayout({"a": 32, "b": 32})
 ADD_CUTS = 4

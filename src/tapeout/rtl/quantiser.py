@@ -97,7 +97,7 @@ class Quantiser(Component):
     Parameters
     ----------
     lanes : int
-        Columns of a chunk; a power of two, 4..1024.
+        Columns of a chunk; a power of two, 4..512.
     address_bits, scale_address_bits : int
         Of addresses in L1 and in the scale memory, in granules.
 
@@ -112,7 +112,7 @@ class Quantiser(Component):
 
     def __init__(self, *, lanes: int, address_bits: int, scale_address_bits: int):
         if lanes not in (1 << n for n in range(2, 11)):
-            raise ValueError(f"lanes must be a power of two in 4..1024, not {lanes}")
+            raise ValueError(f"lanes must be a power of two in 4..512, not {lanes}")
         self.lanes, self.address_bits = lanes, address_bits
         self.scale_address_bits = scale_address_bits
         self.job = job_layout(address_bits=address_bits, scale_address_bits=scale_address_bits)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from tapeout.chip import Chip
+from tapeout.chip import L1_BANK_BYTES, SCALE_LINE_BYTES, Chip
 from tapeout.isa.fields import GRANULE_BYTES
 
-BANK_GRANULES = 4  # an L1 bank is 64 bytes wide
-SCALE_BANKS = 16  # banks of the scale memory, each one granule wide
+BANK_GRANULES = L1_BANK_BYTES // GRANULE_BYTES
+SCALE_BANKS = SCALE_LINE_BYTES // GRANULE_BYTES  # each one granule wide
 MAX_BUS_BYTES = 128  # the widest data bus that AXI4 has
 
 

@@ -127,4 +127,4 @@ class VectorStore(Component):
 
 def _length(walk: Walk, level: Any) -> Any:
     """What the loop has left, at most what it counts in a turn."""
-    return Mux(level == 0, walk.length[0], walk.length[1])
+    return Mux(level == 0, walk.length[0], walk.length[LEVELS - 2])

@@ -52,6 +52,7 @@ class Walk(Component):
     load : In(1); plan : In(plan_layout(address_bits)); step : In(1)
     active : Out(1); address : Out(address_bits)
     left : Out(array of LEVELS counts), of each loop with the current turn
+    length : Out(array of LEVELS counts), of each loop what this turn counts: its unit or less
     last : Out(LEVELS), loops that are in their last turn
     """
 
@@ -64,6 +65,7 @@ class Walk(Component):
             "active": Out(1),
             "address": Out(address_bits),
             "left": Out(data.ArrayLayout(COUNT_BITS, LEVELS)),
+            "length": Out(data.ArrayLayout(COUNT_BITS, LEVELS)),
             "last": Out(LEVELS),
         }
         super().__init__(ports, name=f"vector_walk_{address_bits}")
@@ -80,6 +82,7 @@ class Walk(Component):
             m.d.comb += under[i].eq(left[i] - plan.levels[i].unit)
             m.d.comb += self.last[i].eq(under[i][-1] | (under[i] == 0))
             m.d.comb += self.left[i].eq(left[i])
+            m.d.comb += self.length[i].eq(_tile(left[i], plan.levels[i].unit))
         m.d.comb += self.address.eq(base[0])
         turned = Signal(range(LEVELS))  # the loop that goes on; those inside it start again
         for i in reversed(range(LEVELS)):
@@ -105,9 +108,10 @@ class Walk(Component):
             for i in range(LEVELS):
                 with m.If(turned == i):
                     m.d.sync += left[i].eq(under[i])
-                with m.Elif(turned > i):
-                    m.d.sync += left[i].eq(plan.levels[i].total)
-                with m.If(turned >= i):
+                if i < LEVELS - 1:
+                    with m.Elif(turned > i):
+                        m.d.sync += left[i].eq(plan.levels[i].total)
+                with m.If(turned >= i if i else 1):
                     m.d.sync += base[i].eq(following)
             with m.If(plan.tiled & (turned == 3)):
                 m.d.sync += [left[1].eq(tile), plan.levels[1].total.eq(tile)]
