@@ -1,0 +1,191 @@
+"""Random products of the matrix unit and of the vector unit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapeout.isa import Matmul, Space, VectorMatmul, acc_pitch
+from tapeout.numerics import BLOCK, FORMATS, Format
+from tapeout.runtime.random_memory import NoRoomError
+from tapeout.runtime.random_operands import random_codes, random_numbers, random_scales
+from tapeout.runtime.random_shapes import Shapes
+from tapeout.runtime.random_tiles import RandomTiles, Tile
+
+NARROW = tuple(fmt for fmt in FORMATS if fmt.family != "wide")
+WIDE = tuple(fmt for fmt in FORMATS if fmt.family == "wide")
+PAIRS = tuple(
+    (a, b, transpose)
+    for a in NARROW
+    for b in NARROW
+    for transpose in (0, 1)
+    if a.family == b.family
+)
+WIDE_KINDS = tuple((b, transpose) for b in WIDE for transpose in (0, 1))
+OPERAND_BYTES = 1 << 13
+PRODUCTS = 1 << 15  # multiplications of a product of the vector unit, at most
+
+
+@dataclass
+class RandomProducts:
+    """Emits products; each may raise `NoRoomError`."""
+
+    tiles: RandomTiles
+    shapes: Shapes
+    rng: np.random.Generator
+
+    def matmul(self) -> None:
+        """A product in the accumulators."""
+        a_format, b_format, transpose = self.shapes.decks.draw("matmul", PAIRS)
+        window = min(b - a for a, b in self.tiles.windows.windows(Space.ACC))
+        n = self.shapes.columns("matmul", min(window // 4, 512))
+        if transpose:  # whole bytes
+            step = {4: 2, 6: 4}.get(b_format.element_bits, 1)
+            n += -n % step
+        pitch = acc_pitch(n)
+        m = self.shapes.rows("matmul", limit=max(1, min(64, window // pitch)))
+        m = min(m, window // pitch)
+        k_blocks = self._k_blocks("matmul", max(m, n))
+        a, a_scale = self.blocks(a_format, m, BLOCK * k_blocks)
+        if transpose:
+            b, b_scale = self._elements(b_format, BLOCK * k_blocks, n), self._anywhere()
+        else:
+            b, b_scale = self.blocks(b_format, n, BLOCK * k_blocks)
+        accumulate = self.shapes.decks.draw("matmul accumulate", (0, 1))
+        step = pitch << max(0, m - 1).bit_length()
+        acc = self.tiles.write("fp32", m, 4 * n, space=Space.ACC, pitch=pitch, step=step)
+        fixed, m_reg = self.shapes.split(m)
+        op = Matmul(
+            a=a.start,
+            a_pitch=a.pitch,
+            a_scale=a_scale.start,
+            a_scale_pitch=a_scale.pitch,
+            a_format=a_format.code,
+            b=b.start,
+            b_pitch=b.pitch,
+            b_scale=b_scale.start,
+            b_scale_pitch=b_scale.pitch,
+            b_format=b_format.code,
+            acc=acc.start,
+            m=fixed,
+            m_reg=m_reg,
+            n=n,
+            k_blocks=k_blocks,
+            accumulate=accumulate,
+            transpose=transpose,
+        )
+        self.tiles.emit(op)
+
+    def fill_accumulators(self) -> None:
+        """Products over all of the accumulators that the program uses."""
+        fmt = next(f for f in NARROW if f.name == "fp8_e4m3")
+        for low, high in self.tiles.windows.windows(Space.ACC):
+            m = (high - low) // acc_pitch(BLOCK)
+            a, b = self._elements(fmt, m, BLOCK), self._elements(fmt, BLOCK, BLOCK)
+            op = Matmul(
+                a=a.start,
+                a_pitch=a.pitch,
+                a_scale=0,
+                a_scale_pitch=0,
+                a_format=fmt.code,
+                b=b.start,
+                b_pitch=b.pitch,
+                b_scale=0,
+                b_scale_pitch=0,
+                b_format=fmt.code,
+                acc=low,
+                m=m,
+                m_reg=0,
+                n=BLOCK,
+                k_blocks=1,
+                accumulate=0,
+                transpose=0,
+            )
+            self.tiles.emit(op)
+
+    def vector_matmul(self) -> None:
+        """A product of wide numbers in L1."""
+        fmt, transpose = self.shapes.decks.draw("vector matmul", WIDE_KINDS)
+        n = self.shapes.columns("vector matmul", 300)
+        m = self.shapes.rows("vector matmul", limit=40)
+        most = max(1, PRODUCTS // (BLOCK * n * max(1, m)))
+        k_blocks = min(most, self._k_blocks("vector matmul", max(m, n)))
+        m = min(m, max(1, PRODUCTS // (BLOCK * n * k_blocks)))
+        k = BLOCK * k_blocks
+        a = self.tiles.read("fp32", m, 4 * k, lambda: random_numbers(m, k, self.rng))
+        rows, row = (k, n) if transpose else (n, k)
+        b = self._elements(fmt, rows, row)
+        accumulate = self.shapes.decks.draw("vector matmul accumulate", (0, 1))
+        if accumulate:
+            dst = self.tiles.read("fp32", m, 4 * n, lambda: random_numbers(m, n, self.rng))
+            if any(self._overlap(dst, other) for other in (a, b)):
+                raise NoRoomError
+            self.tiles.result(dst)
+        else:
+            dst = self.tiles.write("fp32", m, 4 * n)
+        fixed, m_reg = self.shapes.split(m)
+        op = VectorMatmul(
+            a=a.start,
+            a_pitch=a.pitch,
+            b=b.start,
+            b_pitch=b.pitch,
+            b_format=fmt.code,
+            dst=dst.start,
+            dst_pitch=dst.pitch,
+            m=fixed,
+            m_reg=m_reg,
+            n=n,
+            k_blocks=k_blocks,
+            accumulate=accumulate,
+            transpose=transpose,
+        )
+        self.tiles.emit(op)
+
+    def blocks(self, fmt: Format, rows: int, k: int) -> tuple[Tile, Tile]:
+        """Elements and scales of an operand."""
+        elements = self._elements(fmt, rows, k)
+        if fmt.scale == "none":
+            return elements, self._no_scales(rows)
+        count = fmt.scale_count(k)
+        scales = self.tiles.read(
+            fmt.name,
+            rows,
+            fmt.scale_row_bytes(k),
+            lambda: random_scales(fmt, rows, count, self.rng),
+            space=Space.SCALE,
+        )
+        return elements, scales
+
+    def _elements(self, fmt: Format, rows: int, k: int) -> Tile:
+        """Packed elements; rows of wide numbers have no padding."""
+        row_bytes = k * fmt.element_bits // 8 if fmt.family == "wide" else fmt.row_bytes(k)
+        return self.tiles.read(
+            fmt.name,
+            rows,
+            row_bytes,
+            lambda: random_codes(fmt, rows, k, self.rng)[:, :row_bytes],
+        )
+
+    def _no_scales(self, rows: int) -> Tile:
+        """Where rows without bytes lie: inside the memory, as the instruction set asks."""
+        size = self.tiles.windows.size_bytes(Space.SCALE)
+        pitch = 16 * int(self.rng.integers(size // 16 // max(1, rows)) % 1024)
+        room = (size - max(0, rows - 1) * pitch) // 16
+        start = 16 * int(self.rng.integers(room, endpoint=True))
+        return Tile(space=Space.SCALE, start=start, pitch=pitch, rows=0, row_bytes=0, kind="")
+
+    def _anywhere(self) -> Tile:
+        """Fields of scales that a transposed operand has not got: any."""
+        start = 16 * int(self.rng.integers(1 << 16))
+        pitch = 16 * int(self.rng.integers(1 << 10))
+        return Tile(space=Space.SCALE, start=start, pitch=pitch, rows=0, row_bytes=0, kind="")
+
+    def _k_blocks(self, name: str, rows: int) -> int:
+        """Blocks of K such that an operand of so many rows stays small."""
+        most = max(1, min(12, OPERAND_BYTES // (BLOCK * max(1, rows))))
+        kind = self.shapes.decks.draw(f"{name} k", ("one", "few", "most"))
+        if kind == "one" or most == 1:
+            return 1
+        return most if kind == "most" else int(self.rng.integers(2, most, endpoint=True))
+
+    def _overlap(self, one: Tile, other: Tile) -> bool:
+        return bool(one.rows and other.rows) and one.start < other.end and other.start < one.end
