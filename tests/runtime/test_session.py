@@ -89,9 +89,9 @@ def test_draft_and_critic_must_share_a_tokenizer():
 def test_draft_and_critic_share_one_memory(tmp_path: Path):
     """Each fits the chip's memory alone."""
     chip = load_chip(JOB.chip)
-    options = {"sequences": 1, "context_tokens": 16}
+    recipe = recipe_named(JOB.format)
     ends = [
-        open_device(path, chip, recipe_named(JOB.format), **options).build.layout.end
+        open_device(path, chip, recipe, sequences=1, context_tokens=16).build.layout.end
         for path in (JOB.model, CRITIC)
     ]
     room = sum(ends) - 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from tapeout.cli.program import On, Place
 from tapeout.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def generate(
     attempts: Annotated[int, typer.Option(help="Drafts of a span before it is withheld.")] = 4,
     context: Annotated[int | None, typer.Option(help="Tokens of context to build for.")] = None,
     order_seed: OrderSeed = None,
+    on: On = Place.SIM,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     output: OutputFile = None,
 ) -> None:
@@ -66,6 +68,7 @@ def generate(
         policy=Policy(span_tokens=span_tokens, attempts=attempts),
         context_tokens=context,
         order_seed=order_seed,
+        place=on.value,
     )
     session = open_session(job)
     start_s = time.perf_counter()

@@ -1,10 +1,19 @@
 """`tapeout program`: build, describe, verify and run programs."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+
+
+class Place(StrEnum):
+    """What a program runs on."""
+
+    SIM = "sim"
+    RTL = "rtl"
+
 
 app = typer.Typer(help="Build, describe, verify and run programs.", no_args_is_help=True)
 
@@ -49,6 +58,7 @@ def _text(program: object) -> str:
     return "\n".join(lines)
 
 
+On = Annotated[Place, typer.Option("--on", help="The simulator, or the chip's RTL.")]
 ModelDirectory = Annotated[Path, typer.Option("--model", help="A Hugging Face directory.")]
 ChipFile = Annotated[Path, typer.Option("--chip", help="A chip file.")]
 
@@ -114,6 +124,7 @@ def run(
     order_seed: Annotated[
         int | None, typer.Option("--order-seed", help="Run in a random legal order.")
     ] = None,
+    on: On = Place.SIM,
     json: Json = False,
 ) -> None:
     """Run a prefill program once; print the likeliest next token after each token, and a digest."""
@@ -124,10 +135,15 @@ def run(
 
     ids = _token_ids(tokens)
     result = run_step(
-        read_program(file), load_chip(chip), load_model(model), ids, order_seed=order_seed
+        read_program(file),
+        load_chip(chip),
+        load_model(model),
+        ids,
+        order_seed=order_seed,
+        place=on.value,
     )
     best = [int(i) for i in result.logits.argmax(axis=1)]
-    executed = result.statistics.instructions
+    executed = result.instructions
     if json:
         line = {"next": best, "sha256": result.sha256, "instructions": executed}
         print(msgspec.json.encode(line).decode())

@@ -177,7 +177,7 @@ struct Simulation {
         }
         host = std::make_unique<Host>(
             memory, [&](const char* name) { return find(std::string("control_") + name); });
-        interrupt = find("interrupt");
+        interrupt = find("interrupt_request");
         list_arrays();
     }
 
@@ -192,7 +192,7 @@ struct Simulation {
             for (const auto& [name, var] : *scope->varsp())
                 if (var.udims() == 1)
                     arrays.push_back({scope_name, name, static_cast<uint8_t*>(var.datap()),
-                                      var.elements(1), var.entSize(), var.elements(0)});
+                                      var.elements(1), var.entSize(), var.entBits()});
         }
     }
 

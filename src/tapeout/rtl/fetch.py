@@ -225,7 +225,7 @@ class Fetch(Component):
         if self.bus_bits > 8 * WORD_BYTES:
             return words >> _log2(self._row_words)
         beats = 8 * WORD_BYTES // self.bus_bits
-        return words * beats + beats - 1
+        return (words * beats + beats - 1)[: (self.line_beats - 1).bit_length()]
 
     def _fill(self, m: Module, asked: Signal, asking: Signal) -> None:
         """Write what comes; a line is there when all of it has come without an error."""

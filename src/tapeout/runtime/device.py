@@ -12,7 +12,7 @@ from tapeout.compiler import Build, write_image
 from tapeout.errors import CapacityError, ConfigError
 from tapeout.isa.program import Program
 from tapeout.model import Model
-from tapeout.sim import Machine
+from tapeout.runtime.machines import Place, open_machine
 
 F32 = NDArray[np.float32]
 Temperature: TypeAlias = float
@@ -89,13 +89,15 @@ class Device:
     """A chip with a model's programs, weights and KV pages.
 
     Every open sequence can grow to the whole context of the build, so the pool of pages never
-    runs out. With `order_seed` each step runs in another random legal order; the results must be
-    the same.
+    runs out. It computes in the simulator or on the chip's RTL. With `order_seed` each step runs in
+    another random legal order (on RTL: with other random stalls); the results must be the same.
     """
 
-    def __init__(self, model: Model, build: Build, *, order_seed: int | None = None):
+    def __init__(
+        self, model: Model, build: Build, *, order_seed: int | None = None, place: Place = "sim"
+    ):
         self.build = build
-        self.machine = Machine(build.chip, build.layout.end)
+        self.machine = open_machine(place, build.chip, build.layout.end)
         write_image(self.machine.hbm, build.layout, build.recipe, model)
         self.steps = 0
         self._order_seed = order_seed

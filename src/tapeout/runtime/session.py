@@ -16,6 +16,7 @@ from tapeout.runtime.critique import DEFAULT_POLICY, CheckedEvent, Finished, Hel
 from tapeout.runtime.device import GREEDY, Device, Sampling
 from tapeout.runtime.engine import Ended, Request, Token, check_request, generate
 from tapeout.runtime.hold import Released
+from tapeout.runtime.machines import Place
 from tapeout.runtime.verdict import Verdict
 
 Event: TypeAlias = CheckedEvent | Token | Ended
@@ -39,6 +40,7 @@ class Job:
     policy: Policy = DEFAULT_POLICY
     context_tokens: int | None = None
     order_seed: int | None = None
+    place: Place = "sim"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ def open_device(
     context_tokens: int,
     chunk_tokens: int | None = None,
     order_seed: int | None = None,
+    place: Place = "sim",
 ) -> Device:
     """Compile the model of a directory for a chip, prove its programs safe, and load it.
 
@@ -99,7 +102,7 @@ def open_device(
     )
     for program in (built.prefill, built.decode):
         verify(program, chip)
-    return Device(model, built, order_seed=order_seed)
+    return Device(model, built, order_seed=order_seed, place=place)
 
 
 def open_session(job: Job) -> Session:
@@ -128,6 +131,7 @@ def open_session(job: Job) -> Session:
             sequences=1,
             context_tokens=context,
             order_seed=job.order_seed,
+            place=job.place,
         )
 
     draft = opened(job.model)

@@ -11,17 +11,17 @@ from tapeout.errors import CapacityError, EncodingError
 from tapeout.isa.program import Program, Region
 from tapeout.model import Model
 from tapeout.runtime.device import F32
-from tapeout.sim import Machine, Statistics
+from tapeout.runtime.machines import AnyMachine, Place, open_machine
 
 FP32_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """Logits [tokens, outputs] of a step, and what it executed."""
+    """Logits [tokens, outputs] of a step, and how many instructions it executed."""
 
     logits: F32
-    statistics: Statistics
+    instructions: int
 
     @property
     def sha256(self) -> str:
@@ -30,7 +30,13 @@ class StepResult:
 
 
 def run_step(
-    program: Program, chip: Chip, model: Model, tokens: list[int], *, order_seed: int | None = None
+    program: Program,
+    chip: Chip,
+    model: Model,
+    tokens: list[int],
+    *,
+    order_seed: int | None = None,
+    place: Place = "sim",
 ) -> StepResult:
     """Run a `prefill` program once on a fresh machine, with the tokens at positions 0, 1, ...
 
@@ -47,7 +53,7 @@ def run_step(
     vocabulary = model.architecture.vocab_size
     if not all(0 <= token < vocabulary for token in tokens):
         raise CapacityError(f"tokens must be in 0..{vocabulary - 1}")
-    machine = Machine(chip, max(region.end for region in program.regions))
+    machine = open_machine(place, chip, max(region.end for region in program.regions))
     write_image(machine.hbm, program, recipe_named(str(program.notes.get("format", ""))), model)
     count = len(tokens)
     _write(machine, _region(program, "tokens"), np.array(tokens))
@@ -62,7 +68,7 @@ def run_step(
     pitch = -(-FP32_BYTES * outputs // 16) * 16
     used = machine.hbm[logits.address : logits.address + pitch * count]
     values = used.view(np.float32).reshape(count, -1)[:, :outputs].copy()
-    return StepResult(logits=values, statistics=statistics)
+    return StepResult(logits=values, instructions=statistics.instructions)
 
 
 def _region(program: Program, name: str) -> Region:
@@ -72,6 +78,6 @@ def _region(program: Program, name: str) -> Region:
     raise EncodingError(f"the program must have a region called {name}", where=program.name)
 
 
-def _write(machine: Machine, region: Region, values: np.typing.NDArray[np.integer]) -> None:
+def _write(machine: AnyMachine, region: Region, values: np.typing.NDArray[np.integer]) -> None:
     data = values.astype(np.uint32).view(np.uint8)
     machine.hbm[region.address : region.address + data.size] = data
