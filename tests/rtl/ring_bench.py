@@ -17,7 +17,8 @@ class RingBench:
 
     `share`: of the cycles in which a port is ready, has room or takes a request. Beats are
     integers; what a unit must not look at is anything. `out`: the beats that were written, in
-    `cycles`; `takes`: the cycles of those that were taken. A start empties all rings.
+    `cycles`; `takes`: the cycles of those that were taken; `begun`: that of the last start, which
+    empties all rings.
     """
 
     def __init__(self, component, *, share=1.0, seed=1, sources=(CHUNK,), depth=16):
@@ -42,6 +43,7 @@ class RingBench:
         self.set("start", 1)
         self.set("config", value)
         self.step(open_ports=False)
+        self.begun = self.cycle - 1
         self.set("start", 0)
         self.junk("config")
         self._clear()
