@@ -1,0 +1,270 @@
+"""Sums and maxima of rows of chunks: values, and what they take and promise."""
+
+import random
+from collections import deque
+
+import numpy as np
+import pytest
+
+from rtl.components import started
+from tapeout import numerics
+from tapeout.rtl.serial_sums import SLOTS
+from tapeout.rtl.vector_maxima import MAXIMA, Maxima
+from tapeout.rtl.vector_sums import SUMS, Sums
+
+LANES = [4, 8, 16, 32, 64, 128]
+QUICK = (4, 32, 64)  # lanes whose sums compile fast, and have pairs, one tree, two sets
+UNITS = [
+    pytest.param(unit, lanes, marks=[] if unit is Maxima or lanes in QUICK else pytest.mark.slow)
+    for unit in (Sums, Maxima)
+    for lanes in LANES
+]
+WIDE = [
+    pytest.param(unit, lanes, marks=pytest.mark.slow)
+    for unit, lanes in ((Sums, 256), (Maxima, 256), (Maxima, 512))
+]
+SPECIAL = np.array(
+    [0, 0, 1, 0x7FFFFF, 0x800000, 0x3F800000, 0x4B800000, 0x7F7FFFFF, 0x7F800000, 0x7FC00000,
+     0x7F800001, 0x7FFFFFFF], np.uint32,
+)  # fmt: skip
+
+
+def words(rng, shape, kind):
+    """Numbers as bits: of any size, near one another, special, tiny, zeros of both signs."""
+    bits = rng.integers(0, 1 << 32, shape, dtype=np.uint32)
+    match kind:
+        case "near":
+            exponent = rng.integers(120, 134, shape, dtype=np.uint32)
+            return bits & np.uint32(0x807FFFFF) | exponent << np.uint32(23)
+        case "special":
+            return rng.choice(SPECIAL, shape) | bits & np.uint32(0x80000000)
+        case "tiny":
+            return bits & np.uint32(0x80FFFFFF)
+        case "finite":
+            return np.where(bits >> 23 & 0xFF == 0xFF, np.uint32(0x7F7FFFFF), bits)
+        case "few":  # mostly harmless numbers
+            rare = rng.random(shape) < 0.01
+            return np.where(rare, rng.choice(SPECIAL, shape), words(rng, shape, "near"))
+        case "zeros":
+            return bits & np.uint32(0x80000000)
+        case _:
+            return bits
+
+
+KINDS = ("near", "special", "tiny", "finite", "few", "zeros", "any")
+
+
+class Bench:
+    """A unit between models of rings, which withhold what they have in a share of the cycles."""
+
+    def __init__(self, unit, *, seed=0, withhold=0.0, depth=4):
+        self.model, self.lanes, self.depth = started(unit), unit.lanes, depth
+        self.rng, self.withhold = random.Random(seed), withhold
+        self.wires = {name: self.model._bytes(name) for name in self.model.ports}
+        self.has_scalar = "scalar" in self.wires
+        self.layout = SUMS if self.has_scalar else MAXIMA
+        self.cycle = 0
+        self.chunks, self.scalars, self.out = deque(), deque(), []
+
+    def get(self, name):
+        return int(self.wires[name][0])
+
+    def start(self, **config):
+        word = sum(value << self.layout[name].offset for name, value in config.items())
+        self.model.set("config", word)
+        self.model.set("start", 1)
+        self.step(offer=False)
+        self.model.set("start", 0)
+        self.model.set("config", self.rng.getrandbits(self.layout.size))
+
+    def step(self, *, offer=True):
+        """A cycle; rings offer what they have, or nothing."""
+        for name, there in (("ready", offer and self.chunks), ("scalar_ready", self.scalars),
+                            ("room", self.held < self.depth)):  # fmt: skip
+            if name in self.wires:
+                self.wires[name][0] = bool(there) and self.rng.random() >= self.withhold
+        self.model.set("rst", 0)
+        take, reserve, write = (self.get(name) for name in ("take", "reserve", "write"))
+        scalar_take = self.has_scalar and self.get("scalar_take")
+        assert take <= self.get("ready"), "takes a chunk that is not there"
+        assert reserve <= self.get("room"), "reserves what has no room"
+        assert scalar_take <= (self.has_scalar and self.get("scalar_ready"))
+        if write:
+            assert self.promised > 0, "writes what it has not promised"
+            self.out.append(self.wires["data"].view(np.uint32).copy())
+        self.promised += reserve - write
+        self.held += reserve
+        if self.rng.random() >= self.withhold and len(self.out) > self.drained:
+            self.drained, self.held = self.drained + 1, self.held - 1
+        self.model.tick()
+        self.cycle += 1
+        if take:
+            self.wires["values"][:] = self.chunks.popleft()
+        if scalar_take:
+            self.wires["scalar"][:] = self.scalars.popleft()
+
+    def run(self, rows, *, group, scalars=None, beyond=0):
+        """One result for each of `rows` [rows, numbers] as bits, in groups; counts cycles."""
+        numbers = rows.shape[1]
+        padded = np.full((len(rows), -(-numbers // self.lanes) * self.lanes), beyond, np.uint32)
+        padded[:, :numbers] = rows
+        self.chunks = deque(padded.reshape(-1, self.lanes).view(np.uint8))
+        self.scalars = deque()
+        if scalars is not None:
+            self.scalars = deque(scalars.reshape(-1, 1).view(np.uint8))
+        self.out, self.held, self.promised, self.drained, self.cycle = [], 0, 0, 0, 0
+        initial = {"initial": int(scalars is not None)} if self.has_scalar else {}
+        self.start(on=1, numbers=numbers, rows=group, **initial)
+        sizes = [min(self.lanes, group - i) for i in range(0, group, self.lanes)]
+        sizes *= len(rows) // group
+        assert len(rows) % group == 0
+        limit = 2000 + 100 * len(self.chunks) + 50 * len(rows)
+        while len(self.out) < len(sizes):
+            self.step()
+            assert self.cycle < limit, f"stuck: {len(self.out)} of {len(sizes)} chunks"
+        cycles = self.cycle
+        for _ in range(3):
+            self.step()
+        assert not self.chunks
+        assert not self.scalars
+        assert not self.promised
+        assert len(self.out) == len(sizes), "more chunks than the groups have"
+        return np.concatenate([c[:n] for c, n in zip(self.out, sizes, strict=True)]), cycles
+
+
+def sums(rows, scalars):
+    if scalars is None:
+        return numerics.reduce_sum(rows.view(np.float32)).view(np.uint32)
+    ones = np.ones((1, rows.shape[1]), np.float32)
+    acc = scalars.view(np.float32)[:, None]
+    return numerics.matmul_wide(rows.view(np.float32), ones, acc)[:, 0].view(np.uint32)
+
+
+def maxima(rows):
+    return numerics.reduce_max(rows.view(np.float32)).view(np.uint32)
+
+
+def check(bench, rows, *, group, scalars=None):
+    if bench.has_scalar:
+        got, cycles = bench.run(rows, group=group, scalars=scalars)
+        want = sums(rows, scalars)
+    else:
+        got, cycles = bench.run(rows, group=group, beyond=0xFF800000)
+        want = maxima(rows)
+    wrong = np.flatnonzero(got != want)
+    found = [f"row {i}: {got[i]:08x} not {want[i]:08x}" for i in wrong[:3]]
+    assert not len(wrong), f"{len(wrong)} of {len(want)}, {rows.shape[1]} numbers: {found}"
+    return cycles
+
+
+def some_numbers(rng, lanes, count):
+    """Lengths of rows about the ends of chunks and blocks, and any."""
+    ends = [size * k + d for size in (lanes, 32) for k in (1, 2, 3) for d in (-1, 0, 1)]
+    chosen = rng.choice([1, 2, 3, *(n for n in ends if n > 0)], count).tolist()
+    longest = [300, 300, 3000]
+    return [n if rng.random() < 0.6 else int(rng.integers(1, rng.choice(longest))) for n in chosen]
+
+
+def campaign(unit, *, runs, seed, most=6000):
+    """Runs with any sizes of rows and groups and any data; rings withhold at random."""
+    rng = np.random.default_rng(seed)
+    bench = Bench(unit, seed=seed)
+    lanes = unit.lanes
+    for numbers in some_numbers(rng, lanes, runs):
+        group = int(rng.choice([1, 2, lanes - 1, lanes, lanes + 1, int(rng.integers(1, 40))]))
+        chunks = -(-numbers // lanes)
+        groups = max(1, min(int(rng.integers(1, 7)), most // (chunks * group * lanes)))
+        rows = words(rng, (groups * group, numbers), rng.choice(KINDS))
+        scalars = None
+        if bench.has_scalar and rng.random() < 0.5:
+            scalars = words(rng, len(rows), rng.choice(KINDS))
+        bench.withhold = float(rng.choice([0.0, 0.3, 0.8]))
+        bench.depth = int(rng.choice([1, 2, 4]))
+        check(bench, rows, group=group, scalars=scalars)
+
+
+@pytest.mark.parametrize(("unit", "lanes"), [*UNITS, *WIDE])
+def test_rows_of_any_length_in_groups_of_any_size(unit, lanes):
+    campaign(unit(lanes=lanes), runs=14, seed=lanes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("unit", "lanes"), UNITS)
+def test_a_long_campaign(unit, lanes):
+    campaign(unit(lanes=lanes), runs=150, seed=1000 + lanes, most=20_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("unit", "lanes"), UNITS)
+def test_every_length_up_to_300(unit, lanes):
+    rng, bench = np.random.default_rng(lanes), Bench(unit(lanes=lanes), withhold=0.1)
+    for numbers in range(1, 301):
+        rows = words(rng, (6, numbers), KINDS[numbers % len(KINDS)])
+        scalars = words(rng, 6, "any") if bench.has_scalar and numbers % 3 == 0 else None
+        check(bench, rows, group=3, scalars=scalars)
+
+
+@pytest.mark.parametrize("lanes", QUICK)
+def test_zeros_keep_their_signs(lanes):
+    """-0 stays where nothing is added; a block that does not exist is not added."""
+    bench = Bench(Sums(lanes=lanes))
+    minus = np.uint32(0x80000000)
+    for numbers in (1, 31, 32, 33, 63, 64, 96, 128):
+        rows = np.full((5, numbers), minus)
+        assert sums(rows, None)[0] == (0 if numbers % 32 else minus)
+        check(bench, rows, group=5)
+        check(bench, rows, group=5, scalars=np.full(5, minus))
+
+
+@pytest.mark.parametrize("lanes", QUICK)
+def test_every_nan_is_the_one_nan(lanes):
+    bench = Bench(Sums(lanes=lanes))
+    for nan in (0x7F800001, 0xFFC00001, 0x7FFFFFFF):
+        rows = np.full((3, 33), 0x3F800000, np.uint32)
+        rows[1, 32] = nan
+        check(bench, rows, group=3)
+        check(bench, rows, group=1, scalars=np.array([nan, 0, 0], np.uint32))
+        check(bench, rows[:, 32:], group=3)
+
+
+@pytest.mark.parametrize("unit", [Sums, Maxima])
+def test_a_unit_that_is_off_takes_nothing(unit):
+    bench = Bench(unit(lanes=4))
+    rng = np.random.default_rng(0)
+    check(bench, words(rng, (3, 20), "near"), group=3)
+    bench.start(on=0, numbers=20, rows=3)
+    bench.chunks = deque([np.zeros(16, np.uint8)] * 4)
+    bench.out = []
+    for _ in range(100):
+        bench.step()
+    assert len(bench.chunks) == 4
+    assert not bench.out
+    bench.chunks.clear()
+    check(bench, words(rng, (7, 9), "near"), group=7)
+
+
+@pytest.mark.parametrize("unit", [Sums, Maxima])
+def test_a_row_waits_for_no_other(unit):
+    """A group of one row gives its chunk although nothing follows."""
+    bench = Bench(unit(lanes=32))
+    for numbers in (1, 32, 80):
+        check(bench, words(np.random.default_rng(numbers), (1, numbers), "near"), group=1)
+
+
+@pytest.mark.parametrize(("unit", "lanes"), UNITS)
+def test_many_rows_take_a_cycle_for_each_chunk(unit, lanes):
+    rng, bench = np.random.default_rng(lanes), Bench(unit(lanes=lanes))
+    for numbers, limit in ((128, 1.2), (32, 1.2 if lanes <= 32 else 1.7)):
+        rows = words(rng, (64, numbers), "near")
+        chunks = 64 * -(-numbers // lanes)
+        cycles = check(bench, rows, group=64)
+        filled = cycles - (45 if unit is Sums else 12)  # the last row is on its way
+        assert filled <= limit * chunks, f"{cycles} cycles for {chunks} chunks"
+
+
+@pytest.mark.parametrize("lanes", QUICK)
+def test_a_long_row_takes_a_turn_for_each_block(lanes):
+    bench = Bench(Sums(lanes=lanes))
+    cycles = check(bench, words(np.random.default_rng(1), (1, 8192), "near"), group=1)
+    blocks, chunks = 8192 // 32, 8192 // lanes
+    assert cycles <= max(SLOTS * blocks, chunks) + 45
