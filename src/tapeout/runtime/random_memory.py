@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tapeout.chip import Chip
 from tapeout.isa import GRANULE_BYTES, WORD_BYTES, Region, Space, Table
+from tapeout.isa.program import Kind
 
 U8 = NDArray[np.uint8]
 
@@ -102,14 +103,15 @@ class Image:
         dump = sum(b - a for space in Space for a, b in windows.windows(space))
         self.rng, at = rng, 0
         self.regions: dict[str, Region] = {}
-        for name, kind, size in (
+        layout: list[tuple[str, Kind, int]] = [
             ("program", "constants", instructions * WORD_BYTES),
             ("inputs", "input", 16 * instructions),
             ("data", "constants", dump + data_bytes),
             ("pages", "pool", PAGE_POOL_BYTES),
             ("dump", "output", dump),
             ("scratch", "pool", SCRATCH_BYTES),
-        ):
+        ]
+        for name, kind, size in layout:
             self.regions[name] = Region(name=name, address=at, size_bytes=size, kind=kind)
             at += size
         self.memory: U8 = rng.integers(0, 256, at, np.uint8)
@@ -160,6 +162,8 @@ class Image:
     def anywhere(self, region: str, size: int, *, align: int = 1) -> int:
         """A place in a region for so many bytes, often its end; raises `NoRoomError`."""
         where = self.regions[region]
+        if self.rng.random() < 0.3:
+            align = GRANULE_BYTES
         room = (where.size_bytes - size) // align
         if room < 0:
             raise NoRoomError

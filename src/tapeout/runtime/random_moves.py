@@ -6,8 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tapeout.isa import AluFn, LoadPages, LoadTile, Space, StorePages, StoreTile
-from tapeout.isa.fields import ROWS_MAX
+from tapeout.isa import (
+    GRANULE_BYTES,
+    ROWS_MAX,
+    AluFn,
+    LoadPages,
+    LoadTile,
+    Space,
+    StorePages,
+    StoreTile,
+)
 from tapeout.runtime.random_memory import PAGE_POOL_BYTES, PAGES
 from tapeout.runtime.random_operands import random_bytes, random_numbers
 from tapeout.runtime.random_shapes import Shapes
@@ -143,21 +151,27 @@ class RandomMoves:
     def _shape(self, name: str) -> tuple[Space, int, int]:
         """Space, rows and bytes of a row."""
         space = self.shapes.decks.draw(f"{name} space", TILE_SPACES)
-        rows = self.shapes.rows(f"{name} {space.name}", limit=64,
-                                most=ROWS_MAX if space is Space.L1 else 300)  # fmt: skip
-        row_bytes = self._row_bytes(f"{name} {space.name}", space, rows)
+        rows, row_bytes = self.shapes.tile(
+            f"{name} {space.name}",
+            rows=64,
+            columns=ROW_BYTES[space],
+            elements=TILE_BYTES[space],
+            most=ROWS_MAX if space is Space.L1 else 300,
+            whole=GRANULE_BYTES,
+        )
         return space, rows, row_bytes
-
-    def _row_bytes(self, name: str, space: Space, rows: int, most: int = 1 << 16) -> int:
-        limit = 16 if rows > 64 else min(most, ROW_BYTES[space], TILE_BYTES[space] // max(1, rows))
-        return self.shapes.columns(name, max(1, limit))
 
     def _pages(self, name: str) -> tuple[Space, int, int, int]:
         """Space, rows, bytes of a row, and log2 of the tokens of a page."""
         space = self.shapes.decks.draw(f"{name} space", TILE_SPACES)
         page_log2 = self.shapes.decks.draw(f"{name} page", range(8))
-        rows = self.shapes.rows(name, limit=64)
-        row_bytes = self._row_bytes(name, space, rows, PAGE_BYTES >> page_log2)
+        rows, row_bytes = self.shapes.tile(
+            name,
+            rows=64,
+            columns=min(PAGE_BYTES >> page_log2, ROW_BYTES[space]),
+            elements=TILE_BYTES[space],
+            whole=GRANULE_BYTES,
+        )
         return space, rows, row_bytes, page_log2
 
     def _pool(self, row_bytes: int, page_log2: int) -> tuple[int, int, int]:

@@ -28,12 +28,13 @@ class RandomOrder:
     def add(self, *, nops: int, counters: int) -> None:
         """Add Nops, and use at most so many counters more."""
         for _ in range(nops):
-            self._insert_nop()
+            self._insert()
         bodies = _bodies(self.instructions)
         for counter in range(FIRST_COUNTER, min(FIRST_COUNTER + counters, COUNTERS)):
             self._use(counter, bodies)
 
-    def _insert_nop(self) -> None:
+    def _insert(self) -> None:
+        """Insert what does nothing: a Nop of any queue, or a number for r0."""
         at = int(self.rng.integers(len(self.instructions)))
         for i, instruction in enumerate(self.instructions[:at]):
             op = instruction.op
@@ -41,7 +42,11 @@ class RandomOrder:
                 longer = replace(op, length=op.length + 1)
                 self.instructions[i] = replace(instruction, op=longer)
         queue = QUEUES[int(self.rng.integers(len(QUEUES)))]
-        self.instructions.insert(at, Instruction(op=Nop(), queue=queue))
+        nothing = Instruction(op=Nop(), queue=queue)
+        if self.rng.random() < 0.1:
+            imm = int(self.rng.integers(1 << 47))
+            nothing = Instruction(op=Set(rd=0, imm=imm), queue=Queue.CP)
+        self.instructions.insert(at, nothing)
 
     def _use(self, counter: int, bodies: Sequence[int]) -> None:
         """Let an instruction wait for some before it."""

@@ -37,12 +37,12 @@ class RandomProducts:
         """A product in the accumulators."""
         a_format, b_format, transpose = self.shapes.decks.draw("matmul", PAIRS)
         window = min(b - a for a, b in self.tiles.windows.windows(Space.ACC))
-        n = self.shapes.columns("matmul", min(window // 4, 512))
+        numbers = window // 4
+        m, n = self.shapes.tile("matmul", rows=64, columns=min(numbers, 512), elements=numbers)
         if transpose:  # whole bytes
             step = {4: 2, 6: 4}.get(b_format.element_bits, 1)
             n += -n % step
         pitch = acc_pitch(n)
-        m = self.shapes.rows("matmul", limit=max(1, min(64, window // pitch)))
         m = min(m, window // pitch)
         k_blocks = self._k_blocks("matmul", max(m, n))
         a, a_scale = self.blocks(a_format, m, BLOCK * k_blocks)
@@ -105,11 +105,9 @@ class RandomProducts:
     def vector_matmul(self) -> None:
         """A product of wide numbers in L1."""
         fmt, transpose = self.shapes.decks.draw("vector matmul", WIDE_KINDS)
-        n = self.shapes.columns("vector matmul", 300)
-        m = self.shapes.rows("vector matmul", limit=40)
-        most = max(1, PRODUCTS // (BLOCK * n * max(1, m)))
-        k_blocks = min(most, self._k_blocks("vector matmul", max(m, n)))
-        m = min(m, max(1, PRODUCTS // (BLOCK * n * k_blocks)))
+        most = PRODUCTS // BLOCK
+        m, n = self.shapes.tile("vector matmul", rows=40, columns=400, elements=most)
+        k_blocks = min(max(1, most // max(1, m * n)), self._k_blocks("vector matmul", max(m, n)))
         k = BLOCK * k_blocks
         a = self.tiles.read("fp32", m, 4 * k, lambda: random_numbers(m, k, self.rng))
         rows, row = (k, n) if transpose else (n, k)

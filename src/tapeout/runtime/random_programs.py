@@ -247,11 +247,11 @@ class _Writer:
     def _item(self) -> None:
         """An operation, a loop, a barrier, or some work of the command processor."""
         kind = self.rng.random()
-        if kind < 0.1 and self.depth < LOOPS_MAX:
+        if kind < (0.3 if self.depth else 0.08) and self.depth < LOOPS_MAX:
             self._loop()
-        elif kind < 0.13 and not self.depth:
+        elif kind < 0.1 and not self.depth:
             self.emitter.barrier()
-        elif kind < 0.25:
+        elif kind < 0.4 if self.depth else kind < 0.2:
             self.shapes.registers.noise()
         else:
             self._operation()

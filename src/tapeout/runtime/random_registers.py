@@ -66,41 +66,54 @@ class RandomRegisters:
         self.emitter.free(*(reg for reg in (first, second) if reg is not ZERO))
         return out
 
+    def _negative(self, value: int) -> Reg:
+        """A register with a value below 0."""
+        a = self._positive(LIMIT + value) if value > -LIMIT else 0
+        rest = a - value  # at most 2^47
+        return self._alu(AluFn.SUB, a, rest - rest // 2, value, imm=rest // 2)
+
+    def _from_negative(self, fn: AluFn, start: int, value: int, imm: int = 0) -> Reg:
+        """A register with `value`, which is fn(start, imm) or, without imm, fn(start, start)."""
+        first = self._negative(start)
+        second = ZERO if imm else first
+        out = self.emitter.alu(fn, first, second, imm, low=value, high=value)
+        self.emitter.free(first)
+        return out
+
     def _added(self, value: int) -> Reg:
         if value < 0:
-            a = self._positive(LIMIT + value) if value > -LIMIT else 0
-            rest = a - value  # at most 2^47
-            return self._alu(AluFn.SUB, a, rest - rest // 2, value, imm=rest // 2)
+            b = 1 + self._positive(LIMIT + value - 1) if value > -LIMIT + 1 else 0
+            return (
+                self._from_negative(AluFn.ADD, value - b, value, b) if b else self._negative(value)
+            )
         a = self._positive(value)
         b = self._positive(value - a)
         return self._alu(AluFn.ADD, a, b, value, imm=value - a - b)
 
     def _least(self, value: int) -> Reg:
+        fn = AluFn(self.rng.choice([AluFn.MIN, AluFn.MAX]))
         if value < 0:
-            low = self._added(value)
-            out = self.emitter.alu(AluFn.MIN, low, imm=self._positive(LIMIT), low=value, high=value)
-            self.emitter.free(low)
-            return out
-        if self.rng.random() < 0.5:
-            return self._alu(AluFn.MAX, self._positive(value), 0, value, imm=value)
-        return self._alu(AluFn.MIN, value + self._positive(LIMIT - value), 0, value, imm=value)
+            imm = 1 + self._positive(LIMIT - 1) if fn is AluFn.MIN else 0
+            return self._from_negative(fn, value, value, imm)
+        if fn is AluFn.MAX:
+            return self._alu(fn, self._positive(value), 0, value, imm=value)
+        return self._alu(fn, value + self._positive(LIMIT - value), 0, value, imm=value)
 
     def _shifted(self, value: int) -> Reg:
         room = max(0, 47 - abs(value).bit_length())
         shift = int(self.rng.integers(room + 1))
         if value < 0:
-            high = self._added(value << shift)
-            out = self.emitter.alu(AluFn.SHR, high, imm=shift, low=value, high=value)
-            self.emitter.free(high)
-            return out
+            shift = max(1, shift) if value > -LIMIT // 2 else 0
+            if not shift:
+                return self._negative(value)
+            return self._from_negative(AluFn.SHR, value << shift, value, shift)
         low = int(self.rng.integers(1 << shift))
         return self._alu(AluFn.SHR, value << shift | low, 0, value, imm=shift)
 
     def _multiplied(self, value: int) -> Reg:
-        third = self.emitter.set(value // 3) if value >= 0 else self._added(value // 3)
-        out = self.emitter.alu(AluFn.MUL, third, imm=3, low=value, high=value)
-        self.emitter.free(third)
-        return out
+        if value < 0:
+            return self._from_negative(AluFn.MUL, value // 3, value, 3)
+        return self._alu(AluFn.MUL, value // 3, 0, value, imm=3)
 
     def _loaded(self, value: int) -> Reg:
         address = self.image.cell(value)

@@ -19,7 +19,7 @@ from tapeout.isa import (
     Space,
     acc_pitch,
 )
-from tapeout.numerics import FORMATS, ScaleMode
+from tapeout.numerics import BLOCK, FORMATS, ScaleMode
 from tapeout.runtime.random_memory import NoRoomError
 from tapeout.runtime.random_operands import (
     SPECIAL,
@@ -71,7 +71,7 @@ class RandomVectors:
     def map(self) -> None:
         """A function of one tile or two, in place now and then."""
         fn, mode, space = self.shapes.decks.draw("map", MAPS)
-        rows, columns = self._shape("map", ROWS_MAX)
+        rows, columns = self._shape("map", most=ROWS_MAX)
         a = self._map_a(fn, space, rows, columns)
         row_bytes = 4 * columns
         in_place = rows > 1000 or self.rng.random() < 0.3
@@ -114,7 +114,7 @@ class RandomVectors:
 
     def norm(self) -> None:
         """A norm of rows, in place now and then."""
-        rows, columns = self._shape("norm", ROWS_MAX)
+        rows, columns = self._shape("norm", most=ROWS_MAX)
         src, gamma = self._numbers(rows, columns), self._numbers(1, columns)
         dst = self._result(src, rows, columns)
         fixed, rows_reg = self.shapes.split(rows)
@@ -134,12 +134,14 @@ class RandomVectors:
     def rope(self) -> None:
         """Heads of any even size, turned."""
         head_dim = self._head_dim()
-        rows = self.shapes.rows("rope", limit=64, most=1000 if head_dim == HEAD_STEP else 0)
-        heads = 1 if rows > 64 else max(1, min(ELEMENTS // (head_dim * max(1, rows)), 40))
-        columns = head_dim * int(self.rng.integers(1, heads, endpoint=True))
+        rows, heads = self.shapes.tile("rope", rows=64, columns=40, elements=ELEMENTS // head_dim)
+        columns = head_dim * heads
         src = self._numbers(rows, columns)
         positions = self.tiles.read(
-            "positions", 1, 4 * max(1, rows), lambda: random_positions(rows or 1, self.rng).reshape(1, -1)
+            "positions",
+            1,
+            4 * max(1, rows),
+            lambda: random_positions(rows or 1, self.rng).reshape(1, -1),
         )
         half = head_dim // 2
         frequencies = self.tiles.read(
@@ -166,8 +168,8 @@ class RandomVectors:
         """A chunk of scores whose keys are seen in part, all, or not at all."""
         fmt, value = self.shapes.decks.draw("softmax", PROBABILITIES)
         space = self.shapes.decks.draw("softmax space", (Space.L1, Space.ACC))
-        columns = 32 * int(self.rng.integers(1, 7, endpoint=True))
-        rows = self.shapes.rows("softmax", limit=max(1, ELEMENTS // columns))
+        columns = self.shapes.decks.draw("softmax columns", range(BLOCK, 256, BLOCK))
+        rows, _ = self.shapes.tile("softmax", rows=ELEMENTS // columns, columns=1, elements=1)
         scores = self._scores(space, rows, columns)
         state = self._state(rows)
         self.tiles.result(state)
@@ -220,7 +222,7 @@ class RandomVectors:
     def quantise(self) -> None:
         """Blocks of a format, where the numbers lie now and then."""
         fmt, mode, per_row = self.shapes.decks.draw("quantise", QUANTISED)
-        rows, columns = self._shape("quantise", 500)
+        rows, columns = self._shape("quantise")
         src = self._numbers(rows, columns)
         row_bytes = fmt.row_bytes(columns)
         if rows and row_bytes <= src.pitch and self.rng.random() < 0.3:
@@ -254,7 +256,7 @@ class RandomVectors:
     def dequantise(self) -> None:
         """Numbers of blocks of a format."""
         fmt = self.shapes.decks.draw("dequantise", FORMATS)
-        rows, columns = self._shape("dequantise", 500)
+        rows, columns = self._shape("dequantise")
         src, scale = self.products.blocks(fmt, rows, -(-columns // 32) * 32)
         dst = self.tiles.write("fp32", rows, 4 * columns)
         fixed, rows_reg = self.shapes.split(rows)
@@ -275,8 +277,7 @@ class RandomVectors:
     def sample(self) -> None:
         """Tokens of rows of logits, from the data or from what was stored."""
         image = self.tiles.image
-        columns = self.shapes.columns("sample", 700)
-        rows = self.shapes.rows("sample", limit=max(2, min(20, 2000 // columns)))
+        rows, columns = self.shapes.tile("sample", rows=24, columns=700, elements=2000)
         pitch = 4 * (columns + int(self.rng.integers(0, 4)))
         if self.rng.random() < 0.7:
             logits = image.place(random_numbers(rows or 1, columns, self.rng), pitch, align=4)
@@ -298,11 +299,9 @@ class RandomVectors:
         )
         self.tiles.emit(op)
 
-    def _shape(self, name: str, most: int) -> tuple[int, int]:
+    def _shape(self, name: str, *, most: int = 0) -> tuple[int, int]:
         """Rows and columns of a tile of numbers."""
-        rows = self.shapes.rows(name, limit=64, most=most)
-        limit = max(1, min(ELEMENTS // max(1, rows), 2000)) if rows <= 64 else 4
-        return rows, self.shapes.columns(name, limit)
+        return self.shapes.tile(name, rows=64, columns=2000, elements=ELEMENTS, most=most)
 
     def _numbers(self, rows: int, columns: int, *, pitch: int | None = None) -> Tile:
         return self.tiles.read(
@@ -373,7 +372,7 @@ class RandomVectors:
             case "diagonal":
                 return key, key + int(self.rng.integers(-2, columns))
             case "all":
-                return key, key + columns + int(self.rng.integers(100))
+                return key, key + columns - 1 + int(self.rng.choice([0, 0, 1, 100]))
             case "none":
                 return key, key - 1 - int(self.rng.integers(5000, 6000))
             case _:
@@ -382,4 +381,3 @@ class RandomVectors:
 
 def _nothing() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.zeros((0, 0), np.uint8)
-
