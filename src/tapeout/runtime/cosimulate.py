@@ -251,7 +251,7 @@ class Replay:
             yield from self._pages(op, registers)
             return
         for written in accesses(op, registers.__getitem__, registers.__getitem__)[1]:
-            yield _write(written)
+            yield write_of(written)
 
     def _pages(self, op: StorePages, registers: Registers) -> Iterator[Write]:
         """Each token's row, where the block table says."""
@@ -276,7 +276,8 @@ def _after(waits: Sequence[Take], counters: Sequence[int]) -> list[int] | None:
     return left if min(left) >= 0 else None
 
 
-def _write(tile: Tile) -> Write:
+def write_of(tile: Tile) -> Write:
+    """The bytes of a tile."""
     return Write(
         memory=MEMORIES[tile.space],
         start=tile.start,
