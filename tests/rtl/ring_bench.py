@@ -42,7 +42,7 @@ class RingBench:
         value = sum(number << shape[name].offset for name, number in config.items())
         self.set("start", 1)
         self.set("config", value)
-        self.step(open_ports=False)
+        self.step()
         self.begun = self.cycle - 1
         self.set("start", 0)
         self.junk("config")
@@ -59,11 +59,11 @@ class RingBench:
             self.step()
             assert self.cycle < last, f"stuck: {len(self.out)} of {count}"
 
-    def step(self, *, open_ports=True):
+    def step(self):
         """One cycle."""
-        room = open_ports and self.promised < self.depth and self._open()
+        room = self.promised < self.depth and self._open()
         self.set("room", room)
-        ready = [open_ports and bool(queue) and self._open() for queue in self.queues]
+        ready = [bool(queue) and self._open() for queue in self.queues]
         for names, there in zip(self.sources, ready, strict=False):
             self.set(names["ready"], there)
         if "read_data" in self.wires:

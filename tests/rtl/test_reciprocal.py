@@ -34,7 +34,7 @@ def test_every_reciprocal_of_18_bits():
     check(MAX_BITS, np.arange(1, 1 << MAX_BITS))
 
 
-@pytest.mark.parametrize("bits", [2, 3, 8, MAX_BITS])
+@pytest.mark.parametrize("bits", [2, 5, MAX_BITS])
 def test_reciprocals_of_any_width(bits):
     numbers = np.random.default_rng(bits).integers(1, 1 << bits, 300)
     powers = 1 << np.arange(bits)

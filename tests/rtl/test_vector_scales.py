@@ -130,7 +130,7 @@ def test_a_start_forgets_what_was_and_off_does_nothing():
 
 
 def test_it_is_busy_while_scales_are_missing():
-    bench, fmt = bench_of(16, share=0.3), format_named("int8")
+    bench, fmt = bench_of(8, share=0.3), format_named("int8")
     start(bench, memory_of(bench.rng, fmt), fmt, 64, 3)
     seen = 0
     while bench.get("busy"):
