@@ -16,6 +16,8 @@ PAGES = 8
 
 MOST_L1_BYTES, MOST_SCALE_BYTES, MOST_ACC_BYTES = 1 << 16, 1 << 13, 1 << 14
 PAGE_POOL_BYTES, SCRATCH_BYTES = 1 << 16, 1 << 15
+CELL_BYTES = 16  # of inputs for each instruction
+MEMORY_UNIT = 1 << 12
 
 
 class NoRoomError(Exception):
@@ -101,12 +103,15 @@ class Image:
     def __init__(self, chip: Chip, *, instructions: int, data_bytes: int, rng: np.random.Generator):
         windows = Windows(chip)
         dump = sum(b - a for space in Space for a, b in windows.windows(space))
+        others = instructions * (WORD_BYTES + CELL_BYTES) + PAGE_POOL_BYTES + dump + SCRATCH_BYTES
+        data_bytes += dump  # what fills the core
+        data_bytes += -(others + data_bytes) % MEMORY_UNIT
         self.rng, at = rng, 0
         self.regions: dict[str, Region] = {}
         layout: list[tuple[str, Kind, int]] = [
             ("program", "constants", instructions * WORD_BYTES),
-            ("inputs", "input", 16 * instructions),
-            ("data", "constants", dump + data_bytes),
+            ("inputs", "input", instructions * CELL_BYTES),
+            ("data", "constants", data_bytes),
             ("pages", "pool", PAGE_POOL_BYTES),
             ("dump", "output", dump),
             ("scratch", "pool", SCRATCH_BYTES),

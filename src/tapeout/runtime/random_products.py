@@ -37,7 +37,7 @@ class RandomProducts:
         """A product in the accumulators."""
         a_format, b_format, transpose = self.shapes.decks.draw("matmul", PAIRS)
         window = min(b - a for a, b in self.tiles.windows.windows(Space.ACC))
-        numbers = window // 4
+        a_format, numbers = self.format_like(a_format), window // 4
         m, n = self.shapes.tile("matmul", rows=64, columns=min(numbers, 512), elements=numbers)
         if transpose:  # whole bytes
             step = {4: 2, 6: 4}.get(b_format.element_bits, 1)
@@ -137,6 +137,14 @@ class RandomProducts:
             transpose=transpose,
         )
         self.tiles.emit(op)
+
+    def format_like(self, fmt: Format) -> Format:
+        """A format, or now and then one of its family in which something was written before."""
+        kinds = {tile.kind for tile in self.tiles.known if tile.space is Space.L1}
+        others = [f for f in FORMATS if f.name in kinds and f.family == fmt.family]
+        if not others or self.rng.random() < 0.7:
+            return fmt
+        return others[int(self.rng.integers(len(others)))]
 
     def blocks(self, fmt: Format, rows: int, k: int) -> tuple[Tile, Tile]:
         """Elements and scales of an operand."""

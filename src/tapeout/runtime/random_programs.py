@@ -104,7 +104,7 @@ class _Writer:
         self.rng = rng = np.random.default_rng((self.seed, self.size))
         self.image = Image(
             self.chip,
-            instructions=30 * self.size + 600,
+            instructions=16 * self.size + 640,
             data_bytes=8_000 * self.size,
             rng=rng,
         )

@@ -255,7 +255,7 @@ class RandomVectors:
 
     def dequantise(self) -> None:
         """Numbers of blocks of a format."""
-        fmt = self.shapes.decks.draw("dequantise", FORMATS)
+        fmt = self.products.format_like(self.shapes.decks.draw("dequantise", FORMATS))
         rows, columns = self._shape("dequantise")
         src, scale = self.products.blocks(fmt, rows, -(-columns // 32) * 32)
         dst = self.tiles.write("fp32", rows, 4 * columns)
