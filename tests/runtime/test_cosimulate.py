@@ -156,13 +156,13 @@ def test_bytes_are_compared():
     expected, got = np.arange(10, dtype=np.uint8), np.arange(10, dtype=np.uint8)
     assert compare("l1", 100, expected, got) is None
     got[[4, 7]] = 99
-    found = compare("l1", 100, expected, got, number=3, text="LD nop")
-    assert found == Difference(
-        memory="l1", address=104, expected=4, got=99, count=2, number=3, text="LD nop"
-    )
-    assert str(found) == (
-        "l1 0x68 must hold 0x04, not 0x63 (2 bytes differ) after instruction 3: LD nop"
-    )
+    found = compare("l1", 100, expected, got)
+    assert found == Difference(memory="l1", address=104, expected=4, got=99, count=2)
+    assert str(found) == "l1 0x68 must hold 0x04, not 0x63 (2 bytes differ)"
+    at = np.arange(1000, 1010)
+    elsewhere = compare("acc", at[::-1].copy(), expected, got)
+    assert elsewhere is not None
+    assert elsewhere.address == 1005
 
 
 def test_a_wrong_byte_of_hardware_is_found_where_it_was_written():
@@ -177,7 +177,7 @@ def test_a_wrong_byte_of_hardware_is_found_where_it_was_written():
     (found,) = replay.check(0, writes, hardware)
     assert (found.memory, found.address, found.count, found.number) == ("l1", 193, 1, 0)
     assert found.got == found.expected ^ 0xFF
-    assert found.text.startswith("LD   loadtile")
+    assert "bytes differ) after instruction 0: LD   loadtile space=L1" in str(found)
     assert [(f.memory, f.address) for f in replay.check_all(hardware)] == [("l1", 193)]
 
 

@@ -6,7 +6,7 @@ can be compared after every instruction, wherever a mistake first shows.
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,13 +89,7 @@ class Difference:
 
 
 def compare(
-    memory: str,
-    address: int | NDArray[np.int64],
-    expected: U8,
-    got: U8,
-    *,
-    number: int = -1,
-    text: str = "",
+    memory: str, address: int | NDArray[np.int64], expected: U8, got: U8
 ) -> Difference | None:
     """What differs between bytes from `address` on, or at these addresses."""
     wrong = np.flatnonzero(expected != got)
@@ -108,8 +102,6 @@ def compare(
         expected=int(expected[first]),
         got=int(got[first]),
         count=len(wrong),
-        number=number,
-        text=text,
     )
 
 
@@ -197,14 +189,14 @@ class Replay:
         Events of the same cycle must all have been done. A memory that `images` lacks is skipped.
         """
         unsettled = self.unsettled() if writes else []
-        text = to_text(self.instructions[number])
         found: list[Difference | None] = []
         for write in writes:
             if write.memory in images:
                 at = _apart(write, unsettled)
                 expected, got = self.images[write.memory][at], images[write.memory][at]
-                found.append(compare(write.memory, at, expected, got, number=number, text=text))
-        return [difference for difference in found if difference]
+                found.append(compare(write.memory, at, expected, got))
+        text = to_text(self.instructions[number]) if any(found) else ""
+        return [replace(one, number=number, text=text) for one in found if one]
 
     def check_all(self, images: Mapping[str, U8]) -> list[Difference]:
         """Compare everything that was written with hardware's memories, at the end."""
