@@ -15,6 +15,7 @@ module {name}(clk, rst, read_enable, read_line, data, write_enable, write_line, 
   input [{line}:0] write_line;
   input [{word}:0] write_data;
   input [{parts}:0] mask;
+  wire unused = rst;
   reg [{word}:0] store [{depth}:0];
   function automatic [{word}:0] merged(
       input [{word}:0] old, input [{word}:0] new_data, input [{parts}:0] chosen);

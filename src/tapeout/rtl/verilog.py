@@ -1,10 +1,11 @@
-"""Components to readable Verilog: each module once, cleaned by Yosys.
+"""Components to readable Verilog: each module once, cleaned by Yosys, written by `writer`.
 
 Amaranth writes next-state processes and a new module for every instance; Yosys' `proc` and
-`opt_dff` turn them into `always @(posedge clk) if (rst) ... else if (en) ...`, which also
-simulates two to four times faster. Cells, whose text is written by hand, pass by Yosys.
+`opt_dff` turn them into registers with enables and resets, which also simulate two to four times
+faster. Cells, whose text is written by hand, pass by Yosys.
 """
 
+import inspect
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from amaranth.lib.wiring import In
 
 from .cell import Cell
 from .component import Component, Emitter, port_name
+from .netlist import read_rtlil
+from .writer import to_text
 
 RUN = """
 import sys
@@ -26,7 +29,7 @@ libyosys.run_pass(sys.argv[1], libyosys.Design())
 CLEAN = (
     "read_rtlil in.il; hierarchy -check -top {top}; proc; setattr -unset init w:*; opt -fast; "
     "wreduce; opt_dff; opt_clean -purge; memory_collect; check -assert; "
-    "write_verilog -noattr -sv out.sv"
+    "write_rtlil out.il"
 )
 
 NAME = re.compile(r'\\[^\s"\\]+')  # a public name of RTLIL, also inside a string
@@ -35,26 +38,44 @@ FAR = 1 << 20  # a number of a port behind all others
 
 def to_verilog(top: Component) -> str:
     """The SystemVerilog of a component and of everything that it instantiates, leaves first."""
-    modules, cells = to_rtlil(top)
-    texts = [*modules, *(_blackbox(cell) for cell in cells)]
-    return "\n".join([*(cell.text for cell in cells), _clean("\n".join(texts), top.module_name)])
+    return "\n".join(_modules(top, headers={}).values())
+
+
+def to_modules(top: Component) -> dict[str, str]:
+    """The same by module, each under a comment that says what it is."""
+    return _modules(top, headers=None)
 
 
 def to_rtlil(top: Component) -> tuple[list[str], list[Cell]]:
     """Yosys' form of a component and of everything that it instantiates, and the cells among it."""
+    components, texts = _components(top)
+    return list(texts.values()), [each for each in components if isinstance(each, Cell)]
+
+
+def _modules(top: Component, headers: dict[str, str] | None) -> dict[str, str]:
+    components, texts = _components(top)
+    cells = {each.module_name: each for each in components if isinstance(each, Cell)}
+    rtlil = "\n".join([*texts.values(), *(_blackbox(cell) for cell in cells.values())])
+    if headers is None:
+        headers = {each.module_name: inspect.getdoc(each) or "" for each in components}
+    written = {name: cell.text for name, cell in cells.items()}
+    return to_text(read_rtlil(_clean(rtlil, top.module_name)), top.module_name, headers, written)
+
+
+def _components(top: Component) -> tuple[list[Component], dict[str, str]]:
+    """A component and all that it instantiates, and Yosys' form of those that have logic."""
     waiting, seen = [top], {top.module_name}
-    texts: list[str] = []
-    cells: list[Cell] = []
+    found: list[Component] = []
+    texts: dict[str, str] = {}
     while waiting:
         component = waiting.pop()
+        found.append(component)
         if isinstance(component, Cell):
-            cells.append(component)
             continue
-        text, children = _rtlil(component)
-        texts.append(text)
+        texts[component.module_name], children = _rtlil(component)
         waiting += [child for name, child in children.items() if name not in seen]
         seen |= children.keys()
-    return texts, cells
+    return found, texts
 
 
 def _blackbox(cell: Cell) -> str:
@@ -111,8 +132,7 @@ def _clean(text: str, top: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "in.il").write_text(text, encoding="utf-8")
         run_yosys(CLEAN.format(top=top), Path(folder))
-        lines = Path(folder, "out.sv").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.startswith("/* Generated")).strip() + "\n"
+        return Path(folder, "out.il").read_text(encoding="utf-8")
 
 
 def run_yosys(passes: str, folder: Path) -> None:
