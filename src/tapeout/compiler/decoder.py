@@ -17,6 +17,7 @@ from tapeout.errors import CompileError
 from tapeout.isa.fields import AluFn
 from tapeout.isa.instructions import Instruction
 from tapeout.isa.program import Program, Scalar, Table
+from tapeout.isa.shapes import HEAD_UNIT
 from tapeout.model import Architecture, layer_prefix
 
 LOG2E = 1 / math.log(2)
@@ -167,7 +168,7 @@ def _all(*parts: Callable[[], None]) -> None:
 def _check_shapes(a: Architecture) -> None:
     for name, value, of in (
         ("hidden", a.hidden, 4),
-        ("head_dim", a.head_dim, 4),
+        ("head_dim", a.head_dim, HEAD_UNIT),
         ("intermediate", a.intermediate, 4),
     ):
         if value % of:

@@ -11,6 +11,9 @@ from tapeout.numerics.formats import BLOCK, format_of_code
 SIZES = ("columns", "n", "k_blocks", "head_dim", "group", "row_bytes")
 """Fields that must not be zero. Rows may be: then an operation does nothing."""
 
+HEAD_UNIT = 8
+"""Both halves of a head must be whole granules of FP32."""
+
 NUMBER_BYTES = 4  # of a logit, a token, a word of the parameters
 
 
@@ -29,8 +32,11 @@ def shape_problem(op: Operation) -> str:
             return "a must lie in L1 or ACC, not in SCALE"
         case Softmax():
             return _softmax(op)
-        case Rope() if op.head_dim % 2 or op.columns % op.head_dim:
-            return f"head_dim must be even and divide {op.columns} columns, not {op.head_dim}"
+        case Rope() if op.head_dim % HEAD_UNIT or op.columns % op.head_dim:
+            return (
+                f"head_dim must be a multiple of {HEAD_UNIT} and divide {op.columns} columns,"
+                f" not be {op.head_dim}"
+            )
         case Sample():
             return _sample(op)
         case LoadPages() | StorePages():

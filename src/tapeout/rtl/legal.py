@@ -4,11 +4,12 @@ from typing import Any, get_type_hints
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from tapeout.isa.encoding import fields
 from tapeout.isa.fields import ACC_ROW_BYTES, GRANULE_BYTES, FormatCode, MapFn, ScaleModeCode, Space
 from tapeout.isa.instructions import LoadPages, Matmul, Operation, StorePages
-from tapeout.isa.shapes import SIZES
+from tapeout.isa.shapes import HEAD_UNIT, SIZES
 from tapeout.isa.vector import Map, Rope, Sample, Softmax, VectorMatmul
 from tapeout.numerics import ScaleMode
 from tapeout.numerics.formats import BLOCK, FORMATS
@@ -66,7 +67,7 @@ class Legal(Component):
                     field = _any(_fields(self.command, cls, p) + _shapes(cls, p))
                     formats = _any(_formats(cls, p) + _pairs(cls, p))
                     if cls is Rope:
-                        field |= remainder.any() | p.head_dim[0]
+                        field |= remainder.any() | p.head_dim[: exact_log2(HEAD_UNIT)].any()
                     m.d.comb += code.eq(
                         Mux(field, Trap.FIELD, Mux(formats, Trap.FORMAT, Trap.NONE))
                     )

@@ -29,7 +29,7 @@ LATENCIES = {"mul": MUL_LATENCY, "alu": ALU_LATENCY, "sfu": SFU_LATENCY}
 RESULTS = {"mul": "product", "alu": "total", "sfu": "function"}
 WRITERS = tuple(name for name in PRODUCERS if name not in UNITS)
 SCALAR_DEPTH = 16
-READERS = ("x0", "sq", "br", "o", "s", "g4", "g7", "f")
+READERS = ("x0", "sq", "br", "b", "o", "s", "g4", "g7", "f")
 """Rings that others than the lanes read."""
 
 

@@ -28,10 +28,10 @@ IMMEDIATE = "immediate"  # a number of the node
 SOURCES = (*RINGS, SCALAR, FIELD, IMMEDIATE)
 WAITED = len(RINGS) + 2  # sources that a node may have to wait for
 
-MAXIMA, MAXIMA_TO = "x0", "g0"
-SUMS, SUMS_TO = "sq", "s"
-SPREAD = "br"
-PHASES_TO = "g0"
+MAXIMA_FROM, MAXIMA_TO = "x0", "g0"
+SUMS_FROM, SUMS_TO = "sq", "s"
+SPREAD_FROM = "br"
+PHASES_FROM, PHASES_TO = "b", "g0"
 SCALES_TO = "y"
 RESULT = "o"
 UNITS = {"mul": 6, "alu": 6, "sfu": 2}
@@ -171,7 +171,8 @@ _ROPE = Graph(
         _alu(AluOp.SUB, "t", "sq", "o", odd_op=AluOp.ADD),
     ),
     load_a=(("x0",),),
-    uses=frozenset({"phases"}),
+    load_b=(("b",), ("br",)),
+    uses=frozenset({"phases", "spread"}),
 )
 
 

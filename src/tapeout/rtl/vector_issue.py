@@ -38,7 +38,8 @@ class VectorIssue(Component):
     -------
     start : In(1), a graph begins; slots : In(array of SLOT); heads : In(HEADS)
     ready, pair : In(WAITED), sources with one, two beats; room : In(rings)
-    read, ahead, pop, pop_pair : Out(WAITED); reserve : Out(rings)
+    read, pop : Out(WAITED); reserve : Out(rings)
+    ahead, pop_pair : Out(WAITED), with `twist`
     issue : Out(ISSUE)
     """
 
@@ -51,10 +52,12 @@ class VectorIssue(Component):
             "ready": In(WAITED),
             "pair": In(WAITED),
             "room": In(len(RINGS)),
-            **{name: Out(WAITED) for name in ("read", "ahead", "pop", "pop_pair")},
+            **{name: Out(WAITED) for name in ("read", "pop")},
             "reserve": Out(len(RINGS)),
             "issue": Out(ISSUE),
         }
+        if twist:
+            ports |= {name: Out(WAITED) for name in ("ahead", "pop_pair")}
         kind = "_twist" * twist + "_hold" * hold
         super().__init__(ports, name=f"vector_issue_{slots}{kind}")
 

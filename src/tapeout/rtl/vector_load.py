@@ -1,6 +1,5 @@
 """Reads tiles of FP32 or BF16 numbers into rings, chunk by chunk."""
 
-from enum import IntEnum
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
@@ -13,7 +12,7 @@ from .ports import GRANULE_BITS, read_port
 from .stream import Fifo
 from .vector_graph import RINGS
 from .vector_lane import MINUS_INFINITY
-from .vector_walk import COUNT_BITS, LEVELS, Walk, plan_layout
+from .vector_walk import COUNT_BITS, UPPER, Walk, plan_layout
 
 SLOTS = 2
 GRANULE_NUMBERS = GRANULE_BITS // 32
@@ -21,14 +20,6 @@ IN_FLIGHT = 16
 AHEAD_BITS = 22  # of how far a query is ahead of the first key, saturated
 GROUP_BITS = 7
 WINDOW_BITS = 18
-
-
-class Tail(IntEnum):
-    """How many numbers of a chunk count: what a loop has left, at most a chunk."""
-
-    INNER = 0
-    UPPER = 1
-    BOTH = 2  # left of the upper loop, in whose block the inner loop is
 
 
 SPAN = data.StructLayout(
@@ -40,13 +31,15 @@ SPAN = data.StructLayout(
 def load_config(address_bits: int) -> data.StructLayout:
     """What a load unit does in a graph; `to`: rings of each slot, none if it does not run.
 
+    upper: numbers of a chunk count as far as the upper loop has some left; else the inner loop.
     narrow: slot 0 reads BF16; fill: what the numbers are that do not count, 1: -inf, 0: +0.
+    far: slots read the accumulators.
     """
     return data.StructLayout(
         {
             "to": data.ArrayLayout(len(RINGS), SLOTS),
             "plans": data.ArrayLayout(plan_layout(address_bits), SLOTS),
-            "tail": 2,
+            "upper": 1,
             "narrow": 1,
             "fill": 1,
             "far": 1,
@@ -59,7 +52,7 @@ class VectorLoad(Component):
     """Walks over up to two tiles and reads a window for each chunk, of the second if it can.
 
     A chunk goes to all rings of its slot when they have room. Numbers that do not count become +0
-    or -inf. Tiles may start at any number, but a window holds what follows its first granule.
+    or -inf. A chunk starts at a granule, or, if it is narrow and has 4 numbers, at half of one.
 
     Latency 4 cycles from a choice to the ring, with a memory that answers after 2; throughput 1
     chunk per cycle; stalls with the memory.
@@ -81,7 +74,6 @@ class VectorLoad(Component):
     room : In(rings); reserve : Out(rings)
     to : Out(rings); data : Out(chunk), written in this cycle
     near, far : Out(read_port)
-    idle : Out(1)
     """
 
     def __init__(
@@ -97,7 +89,6 @@ class VectorLoad(Component):
             "to": Out(len(RINGS)),
             "data": Out(32 * lanes),
             "near": Out(read_port(granules=self.granules, address_bits=near_bits)),
-            "idle": Out(1),
         }
         if far_bits:
             ports["far"] = Out(read_port(granules=self.granules, address_bits=far_bits))
@@ -112,18 +103,18 @@ class VectorLoad(Component):
             {
                 "slot": 1,
                 "address": self.bits,
-                "left": signed(COUNT_BITS + 2),
+                "left": COUNT_BITS,
                 "column": 9,
                 "ahead": signed(AHEAD_BITS),
             }
         )
         self.note = data.StructLayout(
-            {"slot": 1, "shift": 2, "first": lane_range, "end": lane_range}
+            {"slot": 1, "half": 1, "first": lane_range, "end": lane_range}
         )
         self.to_of = Signal(self.config.to.shape(), reset_less=True)
         config = {
             name: Signal(getattr(self.config, name).shape(), name=name, reset_less=True)
-            for name in ("tail", "narrow", "fill", "far", "span")
+            for name in ("upper", "narrow", "fill", "far", "span")
         }
         self.kept = config
         with m.If(self.start):
@@ -154,7 +145,7 @@ class VectorLoad(Component):
         for i in reversed(range(SLOTS)):
             walk = walks[i]
             others = Cat(goes[i + 1 :]).any() if i + 1 < SLOTS else Const(0, 1)
-            ahead = self._ahead(m, i, walk)
+            ahead, column = self._ahead(m, i, walk), self._column(m, i, walk)
             with m.If(free & goes[i] & ~others):
                 m.d.comb += [walk.step.eq(1), self.reserve.eq(self.to_of[i])]
                 m.d.sync += [
@@ -162,20 +153,13 @@ class VectorLoad(Component):
                     asked.slot.eq(i),
                     asked.address.eq(walk.address),
                     asked.left.eq(self._left(walk)),
-                    asked.column.eq(self._column(m, i, walk)),
+                    asked.column.eq(column),
                     asked.ahead.eq(ahead),
                 ]
-        m.d.comb += self.idle.eq(
-            ~(Cat(walk.active for walk in walks).any() | asking | self.notes.output.valid)
-            & ~self._writing
-        )
 
     def _left(self, walk: Walk) -> Any:
         """Numbers that follow in the row, this chunk's included."""
-        tail, inner, upper = self.kept["tail"], walk.left[0], walk.left[LEVELS - 2]
-        block = max(32, self.lanes)
-        both = (upper + inner - block).as_signed()
-        return Mux(tail == Tail.INNER, inner, Mux(tail == Tail.UPPER, upper, both))
+        return Mux(self.kept["upper"], walk.left[UPPER], walk.left[0])
 
     def _column(self, m: Module, i: int, walk: Walk) -> Any:
         """The column of the chunk, in a tile of at most 255."""
@@ -219,7 +203,7 @@ class VectorLoad(Component):
         m.d.comb += [
             note.valid.eq(passed),
             note.payload.slot.eq(asked.slot),
-            note.payload.shift.eq(asked.address[:2]),
+            note.payload.half.eq(asked.address[1]),
             note.payload.first.eq(first),
             note.payload.end.eq(end),
             self.notes.output.ready.eq(0),
@@ -246,20 +230,20 @@ class VectorLoad(Component):
         )
 
     def _write(self, m: Module, window: Any) -> None:
-        """Turn the window so that its first number is in lane 0, widen, blank."""
+        """Widen what is narrow, blank what does not count."""
         note = self.notes.output.payload
         width = 32 * self.lanes
-        turned, wide = Signal(width), Signal(width)
-        m.d.comb += turned.eq(Cat(window, Const(0, 96)) >> Cat(Const(0, 5), note.shift))
-        m.d.comb += wide.eq(turned)
+        wide, narrow = Signal(width), Signal(width // 2)
+        upper = note.half if self.lanes == GRANULE_NUMBERS else Const(0, 1)
+        m.d.comb += narrow.eq(Mux(upper, window[width // 2 :], window[: width // 2]))
+        m.d.comb += wide.eq(window)
         with m.If(self.kept["narrow"] & (note.slot == 0)):
             m.d.comb += wide.eq(
-                Cat(Cat(Const(0, 16), turned.word_select(i, 16)) for i in range(self.lanes))
+                Cat(Cat(Const(0, 16), narrow.word_select(i, 16)) for i in range(self.lanes))
             )
         blank = Mux(self.kept["fill"], Const(MINUS_INFINITY, 32), Const(0, 32))
-        self._writing = Signal(name="writing")
         coming = self.notes.output.ready
-        m.d.sync += [self._writing.eq(coming), self.to.eq(0)]
+        m.d.sync += self.to.eq(0)
         with m.If(coming):
             m.d.sync += self.to.eq(self.to_of[note.slot])
             for i in range(self.lanes):
@@ -272,4 +256,4 @@ class VectorLoad(Component):
 def _clamped(value: Any, high: int) -> Any:
     """`value` within 0..high."""
     limited = Mux(value > high, high, value[: exact_log2(high) + 1])
-    return Mux(value < 0, 0, limited)
+    return Mux(value < 0, 0, limited) if value.shape().signed else limited

@@ -10,7 +10,7 @@ from .component import Component
 from .ports import write_port
 from .vector_graph import GRAPHS, RINGS
 from .vector_load import GRANULE_NUMBERS
-from .vector_walk import LEVELS, Walk, plan_layout
+from .vector_walk import COUNT_BITS, UPPER, Walk, plan_layout
 
 SLOTS = 3
 
@@ -80,7 +80,7 @@ class VectorStore(Component):
             m.d.sync += [rings.eq(self.config.rings), upper.eq(self.config.upper)]
         walks = [Walk(address_bits=self.bits) for _ in range(SLOTS)]
         held, chosen = Signal(), Signal(len(RINGS), reset_less=True)
-        address, left = Signal(self.bits, reset_less=True), Signal(18, reset_less=True)
+        address, left = Signal(self.bits, reset_less=True), Signal(COUNT_BITS, reset_less=True)
         request = self.write.request
         moves = Signal()
         m.d.comb += moves.eq(~request.valid | request.ready)
@@ -95,12 +95,11 @@ class VectorStore(Component):
             m.d.comb += can.eq(walk.active & (rings[i] & self.ready).any() & (~held | moves))
             with m.If(can & ~goes):
                 m.d.comb += [walk.step.eq(1), self.read.eq(rings[i])]
-                level = Mux(upper, LEVELS - 2, 0)
                 m.d.sync += [
                     held.eq(1),
                     chosen.eq(rings[i]),
                     address.eq(walk.address),
-                    left.eq(_length(walk, level)),
+                    left.eq(Mux(upper, walk.length[UPPER], walk.length[0])),
                 ]
             goes = goes | can
         m.d.comb += self.idle.eq(~(Cat(walk.active for walk in walks).any() | held | request.valid))
@@ -109,22 +108,14 @@ class VectorStore(Component):
             self._request(m, chosen, address, left)
 
     def _request(self, m: Module, chosen: Any, address: Any, left: Any) -> None:
-        """Turn the chunk so that its first number has its place in the granule."""
+        """The chunk of the ring that was read, and which of its numbers are written."""
         chunk = Signal(32 * self.lanes)
         for ring in stored():
             with m.If(chosen[RINGS.index(ring)]):
                 m.d.comb += chunk.eq(getattr(self, f"value_{ring}"))
         payload = self.write.request.payload
-        mask = Cat(left > i for i in range(self.lanes))
-        shift = address[:2]
         m.d.sync += [
             payload.address.eq(address[2:]),
-            payload.data.eq(chunk << Cat(Const(0, 5), shift)),
+            payload.data.eq(chunk),
+            payload.mask.eq(Cat((left > i).replicate(4) for i in range(self.lanes))),
         ]
-        turned = (mask << shift)[: self.lanes]
-        m.d.sync += payload.mask.eq(Cat(turned[i].replicate(4) for i in range(self.lanes)))
-
-
-def _length(walk: Walk, level: Any) -> Any:
-    """What the loop has left, at most what it counts in a turn."""
-    return Mux(level == 0, walk.length[0], walk.length[LEVELS - 2])

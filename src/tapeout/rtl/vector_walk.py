@@ -1,6 +1,5 @@
 """Nested loops over tiles: which chunk comes next, and how much of it counts."""
 
-from typing import Any
 
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data
@@ -9,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from .component import Component
 
 LEVELS = 4
+UPPER = 2  # the level of the upper loop
 COUNT_BITS = 18  # of what a loop counts: elements of a row, and one block more
 
 
@@ -16,23 +16,10 @@ def plan_layout(address_bits: int) -> data.StructLayout:
     """What a walk does: level 0 is the innermost loop.
 
     A loop counts `total` down by `unit` until no more than that is left, and adds `stride` to the
-    address. `tiled`: the total of level 1 is what level 3 has left, at most its unit.
+    address.
     """
     level = data.StructLayout({"total": COUNT_BITS, "unit": COUNT_BITS, "stride": address_bits})
-    return data.StructLayout(
-        {"start": address_bits, "levels": data.ArrayLayout(level, LEVELS), "tiled": 1}
-    )
-
-
-def write_plan(m: Module, plan: Any, *, start: Any = 0, tiled: int = 0, **levels: Any) -> None:
-    """Drive a plan; `outer`, `upper`, `lower`, `inner` are (total, unit, stride), default once."""
-    names = ("inner", "lower", "upper", "outer")
-    m.d.comb += [plan.start.eq(start), plan.tiled.eq(tiled)]
-    for i, name in enumerate(names):
-        total, unit, stride = levels.pop(name, (1, 1, 0))
-        level = plan.levels[i]
-        m.d.comb += [level.total.eq(total), level.unit.eq(unit), level.stride.eq(stride)]
-    assert not levels, f"levels are {names}, not {set(levels)}"
+    return data.StructLayout({"start": address_bits, "levels": data.ArrayLayout(level, LEVELS)})
 
 
 class Walk(Component):
@@ -82,7 +69,7 @@ class Walk(Component):
             m.d.comb += under[i].eq(left[i] - plan.levels[i].unit)
             m.d.comb += self.last[i].eq(under[i][-1] | (under[i] == 0))
             m.d.comb += self.left[i].eq(left[i])
-            m.d.comb += self.length[i].eq(_tile(left[i], plan.levels[i].unit))
+            m.d.comb += self.length[i].eq(Mux(self.last[i], left[i], plan.levels[i].unit))
         m.d.comb += self.address.eq(base[0])
         turned = Signal(range(LEVELS))  # the loop that goes on; those inside it start again
         for i in reversed(range(LEVELS)):
@@ -92,17 +79,10 @@ class Walk(Component):
         m.d.comb += following.eq(
             Array(base)[turned] + Array(plan.levels[i].stride for i in range(LEVELS))[turned]
         )
-        tile = Signal(COUNT_BITS)
-        m.d.comb += tile.eq(_tile(under[3][:COUNT_BITS], plan.levels[3].unit))
         with m.If(self.load):
             m.d.sync += [plan.eq(self.plan), self.active.eq(1)]
             m.d.sync += [left[i].eq(self.plan.levels[i].total) for i in range(LEVELS)]
             m.d.sync += [base[i].eq(self.plan.start) for i in range(LEVELS)]
-            with m.If(self.plan.tiled):
-                m.d.sync += left[1].eq(_tile(self.plan.levels[3].total, self.plan.levels[3].unit))
-                m.d.sync += plan.levels[1].total.eq(
-                    _tile(self.plan.levels[3].total, self.plan.levels[3].unit)
-                )
         with m.Elif(self.step):
             m.d.sync += self.active.eq(~self.last.all())
             for i in range(LEVELS):
@@ -113,9 +93,3 @@ class Walk(Component):
                         m.d.sync += left[i].eq(plan.levels[i].total)
                 with m.If(turned >= i if i else 1):
                     m.d.sync += base[i].eq(following)
-            with m.If(plan.tiled & (turned == 3)):
-                m.d.sync += [left[1].eq(tile), plan.levels[1].total.eq(tile)]
-
-
-def _tile(left: Any, unit: Any) -> Any:
-    return Mux(left > unit, unit, left)
