@@ -4,13 +4,14 @@ import sys
 
 import typer
 
-from tapeout.cli import chip, cost, fact, generate, model, program, report
+from tapeout.cli import chip, cost, fact, generate, model, program, report, rtl
 from tapeout.errors import TapeoutError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 app.add_typer(chip.app, name="chip")
 app.add_typer(model.app, name="model")
 app.add_typer(program.app, name="program")
+app.add_typer(rtl.app, name="rtl")
 app.add_typer(cost.app, name="cost")
 app.add_typer(fact.app, name="fact")
 app.add_typer(report.app, name="report")

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -41,9 +42,14 @@ def to_verilog(top: Component) -> str:
     return "\n".join(_modules(top, headers={}).values())
 
 
-def to_modules(top: Component) -> dict[str, str]:
-    """The same by module, each under a comment that says what it is."""
-    return _modules(top, headers=None)
+def to_modules(
+    top: Component, progress: Callable[[str], None] = lambda _: None
+) -> dict[str, str]:
+    """The same by module, each under a comment that says what it is.
+
+    `progress` is told each module when it is begun.
+    """
+    return _modules(top, headers=None, progress=progress)
 
 
 def to_rtlil(top: Component) -> tuple[list[str], list[Cell]]:
@@ -52,8 +58,12 @@ def to_rtlil(top: Component) -> tuple[list[str], list[Cell]]:
     return list(texts.values()), [each for each in components if isinstance(each, Cell)]
 
 
-def _modules(top: Component, headers: dict[str, str] | None) -> dict[str, str]:
-    components, texts = _components(top)
+def _modules(
+    top: Component,
+    headers: dict[str, str] | None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, str]:
+    components, texts = _components(top, progress)
     cells = {each.module_name: each for each in components if isinstance(each, Cell)}
     rtlil = "\n".join([*texts.values(), *(_blackbox(cell) for cell in cells.values())])
     if headers is None:
@@ -62,7 +72,9 @@ def _modules(top: Component, headers: dict[str, str] | None) -> dict[str, str]:
     return to_text(read_rtlil(_clean(rtlil, top.module_name)), top.module_name, headers, written)
 
 
-def _components(top: Component) -> tuple[list[Component], dict[str, str]]:
+def _components(
+    top: Component, progress: Callable[[str], None] = lambda _: None
+) -> tuple[list[Component], dict[str, str]]:
     """A component and all that it instantiates, and Yosys' form of those that have logic."""
     waiting, seen = [top], {top.module_name}
     found: list[Component] = []
@@ -72,6 +84,7 @@ def _components(top: Component) -> tuple[list[Component], dict[str, str]]:
         found.append(component)
         if isinstance(component, Cell):
             continue
+        progress(component.module_name)
         texts[component.module_name], children = _rtlil(component)
         waiting += [child for name, child in children.items() if name not in seen]
         seen |= children.keys()
