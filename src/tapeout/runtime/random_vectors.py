@@ -54,7 +54,8 @@ PROBABILITIES = tuple(
     if (fmt.family == "wide") == (value.family == "wide")
 )
 HEAD_STEP = 8
-HEADS = ("least", "ragged", "whole", "large")
+HEAD_MOST = 1024
+HEADS = ("least", "ragged", "whole", "large", "large whole")
 SEEN = ("diagonal", "diagonal", "all", "none", "far")
 FAR = 1 << 46
 
@@ -350,9 +351,11 @@ class RandomVectors:
             case "ragged":
                 return HEAD_STEP * int(self.rng.integers(2, 20))
             case "whole":
-                return min(whole * int(self.rng.integers(1, 2, endpoint=True)), 1024)
+                return min(whole * int(self.rng.integers(1, 2, endpoint=True)), HEAD_MOST)
+            case "large":
+                return HEAD_STEP * int(self.rng.integers(32, HEAD_MOST // HEAD_STEP))
             case _:
-                return HEAD_STEP * int(self.rng.integers(32, 128))
+                return min(max(256, whole), HEAD_MOST)
 
     def _scores(self, space: Space, rows: int, columns: int) -> Tile:
         if space is Space.L1:
