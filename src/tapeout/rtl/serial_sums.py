@@ -27,13 +27,13 @@ class SerialSums(Component):
 
     Row after row goes to slot after slot. A slot has a queue of entries, in which rows follow one
     another; an entry is promised (`reserve`) before it is written. A row starts from its first
-    block, or from the scalar that comes in the cycle after its `admit`, which is no later than the
-    `reserve` of its first entry. Totals leave in the order of the rows.
+    block, or from the scalar that comes in the cycle after its `admit`, which needs room and is no
+    later than the `reserve` of its first entry. Totals leave in the order of the rows.
 
     The adder turns: it gives back a row's sum just when the row's slot is visited again. A slot
     that has nothing to add adds -0, which changes nothing.
 
-    Latency 7 + SLOTS * (blocks - 1) cycles from the entry of a row to its total, and up to
+    Latency 8 + SLOTS * (blocks - 1) cycles from the entry of a row to its total, and up to
     SLOTS - 1 more; throughput 1 block per cycle, of one row 1 block in SLOTS cycles. A slot that
     has no `room` stalls its rows; without `take` all slots have PLACES totals and stall.
 

@@ -27,7 +27,7 @@ class Sums(Component):
     its first chunk. Totals fill the lanes of a chunk from lane 0 on; it is written when it is full
     or a group ends. Lanes that are not filled hold anything.
 
-    Latency 31 cycles from the take of a row of one block to the write of its total, up to SLOTS - 1
+    Latency 30 cycles from the take of a row of one block to the write of its total, up to SLOTS - 1
     more. Throughput 1 chunk per cycle if rows are short; of one row, a block of 32 in SLOTS
     cycles. Stalls when the queue of a row's slot is full, and in the end when there is no room.
 
@@ -83,7 +83,10 @@ class Sums(Component):
         return count[:low], count[low:]
 
     def _take(self, m: Module, sets: list[Any]) -> Any:
-        """Take a chunk if the entry that it completes has room; returns whether it ends a row."""
+        """Take a chunk if there is room for the entry that it completes, and for a scalar.
+
+        Returns whether it ends a row.
+        """
         m.submodules.chunks = chunks = Turns(bits=COUNT_BITS)
         ends, completes, room = Signal(), Signal(), Signal()
         which, slot = self._which(m, "in_row", ends)
@@ -99,7 +102,7 @@ class Sums(Component):
                 self._config.on
                 & ~(self.start | self._began)
                 & self.ready
-                & (room | ~completes)
+                & (room | ~(completes | begins))
                 & (self.scalar_ready | ~begins)
             ),
             self.scalar_take.eq(self.take & begins),
