@@ -97,7 +97,8 @@ class RtlMachine:
     def simulation(self) -> Simulation:
         """The running chip."""
         if self._simulation is None:
-            self._simulation = Simulation(self._build, self.memory, self.options)
+            self.fresh()
+        assert self._simulation is not None
         return self._simulation
 
     def run(
@@ -120,9 +121,7 @@ class RtlMachine:
         """
         self._check(program, scalars)
         if seed is not None:
-            self.close()
-            options = MemoryOptions.random(seed)
-            self._simulation = Simulation(self._build, self.memory, options, seed=seed)
+            self.fresh(MemoryOptions.random(seed), seed=seed)
         elif self._trapped:
             self.simulation.reset()
         self._trapped = False
@@ -131,11 +130,16 @@ class RtlMachine:
         self._wait(driver, program, watch)
         return self._statistics(driver)
 
-    def close(self) -> None:
-        """Free the simulation; the next run begins with a fresh one."""
+    def fresh(self, options: MemoryOptions | None = None, *, seed: int = 1) -> None:
+        """Begin with another chip, whose memory behaves so; what its own memories hold is random.
+
+        The contents of `hbm` stay.
+        """
         if self._simulation is not None:
             self._simulation.close()
-        self._simulation = None
+        self.options = options or self.options
+        self._simulation = Simulation(self._build, self.memory, self.options, seed=seed)
+        self._trapped = False
 
     # ---- before ------------------------------------------------------------------------------
 
