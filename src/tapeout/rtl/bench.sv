@@ -1,8 +1,7 @@
 // Stand-alone bench of $name: an AXI4 memory, a host on AXI4-Lite, and a program that copies
 // $copy_bytes bytes through L1. Prints PASSED or FAILED. It needs nothing but a simulator of
 // SystemVerilog, for instance, in the folder above:
-//   $command
-`timescale 1ns / 1ps
+//   $$ $command
 
 module ${name}_bench;
   localparam int BUS_BYTES = $bus_bytes;
@@ -11,7 +10,7 @@ module ${name}_bench;
   localparam int CORE = 'h1000;  // registers of core 0
 
   logic clk = 0, rst = 1;
-  always #0.5 clk = ~clk;
+  always #1 clk = ~clk;
 
   byte unsigned memory[MEMORY_BYTES];
   logic [255:0] program_words[$count];

@@ -14,7 +14,8 @@ COMPARE = ("$eq", "$eqx", "$ne", "$nex", "$lt", "$le", "$gt", "$ge")
 ANY_ORDER = ("&", "|", "^")  # chains of one of these need no brackets
 REDUCE = {"$reduce_and": "&", "$reduce_or": "|", "$reduce_xor": "^", "$reduce_bool": "|"}
 UNARY = {"$not": "~", "$neg": "-"}
-SHIFTS = ("$shl", "$sshl", "$shr", "$sshr", "$shift", "$shiftx")
+RIGHT = ("$shr", "$sshr", "$shift", "$shiftx")
+SHIFTS = ("$shl", "$sshl", *RIGHT)
 
 HINTS = {
     "$and": "both", "$or": "either", "$xor": "differing", "$add": "sum", "$sub": "difference",
@@ -170,12 +171,22 @@ def _shift(kind: str, a: Signal, b: Signal, result: Signal, *, signed: bool) -> 
     def write(texts: list[Text]) -> Text:
         number, count = texts
         if kind == "$sshr" and signed:
-            text = f"$unsigned($signed({number.text}) >>> {count.inside()})"
-            return Text(f"{bits}'({text})" if whole > bits else text)
-        text = f"{number.inside()} >> {count.inside()}"
-        return Text(f"{bits}'({text})") if whole > bits else Text(text, ">>")
+            return Text(f"$unsigned($signed({number.text}) >>> {count.inside()})")
+        return Text(f"{number.inside()} >> {count.inside()}", ">>")
 
     return Operation(kind, result, operands, write)
+
+
+def one_of(cell: Cell) -> Operation | None:
+    """A shift that takes one bit of a wire by a number that reaches all bits and no more."""
+    a, b, result = (cell.ports[name] for name in "ABY")
+    if width(result) != 1 or 1 << width(b) != width(a) or cell.kind == "$sshr":
+        return None
+
+    def write(texts: list[Text]) -> Text:
+        return Text(f"{texts[0].text}[{texts[1].text}]")
+
+    return Operation("index", result, (a, a, b), lambda texts: write([texts[0], texts[2]]))
 
 
 def selection(cell: Cell, drivers: dict[str, Cell]) -> Operation:

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .clocked import Register
-from .expressions import CONDITIONS, Operation, copy, narrowed, operation, selection
+from .expressions import CONDITIONS, RIGHT, Operation, copy, narrowed, one_of, operation, selection
 from .memories import Memory
-from .netlist import Cell, Chunk, Netlist, Signal, Wire
+from .netlist import Cell, Chunk, Netlist, Signal, Wire, part, width
 
 
 class Graph:
@@ -49,9 +49,24 @@ class Graph:
                 self.registers.append(Register(cell))
             elif cell.kind == "$pmux":
                 self.operations.append(selection(cell, drivers))
+            elif cell.kind in RIGHT and width(cell.ports["A"]) > width(cell.ports["Y"]):
+                self._shift_whole(cell)
             else:
                 self.operations.append(operation(cell))
         self.operations += [copy(result, source) for result, source in self.module.joins]
+
+    def _shift_whole(self, cell: Cell) -> None:
+        """Shift all bits, and take those that are wanted: Verilog cannot cut an expression."""
+        if self.whole(cell.ports["A"]) and (bit := one_of(cell)) is not None:
+            self.operations.append(bit)
+            return
+        name, count = f"$shifted{cell.name}", width(cell.ports["A"])
+        self.wires.setdefault(name, Wire(name, count, "", 0))
+        whole = (Chunk(name, 0, count),)
+        result = cell.ports["Y"]
+        ports = {**cell.ports, "Y": whole}
+        self.operations.append(operation(Cell(cell.kind, cell.name, cell.parameters, ports)))
+        self.operations.append(copy(result, part(whole, 0, width(result))))
 
     def _cut_wires(self) -> bool:
         """Make a wire of each part of a wire that has bits which are not driven and not read."""
