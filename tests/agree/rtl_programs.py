@@ -33,7 +33,8 @@ MORE_ROWS = 3  # in register ROWS, at most
 
 
 def instruction(op, *waits, signal=-1, queue=None):
-    queue = op.queue if queue is None else queue
+    if queue is None:
+        queue = Queue.CP if isinstance(op, Nop) else op.queue
     return Instruction(op=op, queue=queue, waits=tuple(waits), signal=signal)
 
 

@@ -156,6 +156,7 @@ struct Simulation {
 
     Simulation(uint8_t* bytes, int64_t size, const Options& options)
         : memory{bytes, uint64_t(size), options, Random{uint64_t(options.seed)}, {}, {}} {
+        context.threads(1);
         context.randReset(2);  // registers start with random values: only reset may be relied on
         context.randSeed(int(options.seed & 0x7FFFFFFF) | 1);
 #ifdef TRACE
@@ -290,6 +291,7 @@ void sim_delete(Simulation* sim) {
 #ifdef TRACE
     if (sim->trace) sim->trace->close();
 #endif
+    Verilated::threadContextp(&sim->context);  // else it is that of whatever ran last
     sim->top->final();
     delete sim;
 }
