@@ -48,7 +48,7 @@ module ${name}_bench;
     .control_bvalid(host_bvalid), .control_bready(host_bready), .control_araddr(host_araddr),
     .control_arprot(3'b0), .control_arvalid(host_arvalid), .control_arready(host_arready),
     .control_rdata(host_rdata), .control_rresp(host_rresp), .control_rvalid(host_rvalid),
-    .control_rready(host_rready)$unused
+    .control_rready(host_rready)$others
   );
 
   // ---- memory: one burst at a time each way, some cycles late -------------------------------

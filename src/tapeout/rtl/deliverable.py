@@ -1,6 +1,7 @@
 """What `tapeout rtl build` writes: the Verilog of a chip, and what an integrator needs with it."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .component import Component
 
 COPY_BYTES, SOURCE, TARGET = 1000, 0x1000, 0x4000  # of the bench's program
+ZEROS = "'0"
 FILE_LIST = "files.f"
 MANIFEST = "manifest.json"
 
@@ -159,18 +161,17 @@ targets:
   lint:
     filesets: [rtl]
     toplevel: {name}
-    default_tool: verilator
-    tools:
-      verilator:
-        mode: lint-only
+    flow: lint
+    flow_options:
+      tool: verilator
   bench:
     filesets: [rtl, bench]
     toplevel: {name}_bench
-    default_tool: verilator
-    tools:
-      verilator:
-        mode: binary
-        verilator_options: [--timing]
+    flow: sim
+    flow_options:
+      tool: verilator
+      mode: binary
+      verilator_options: [--timing]
   synth:
     filesets: [rtl, constraints]
     toplevel: {name}
@@ -228,17 +229,16 @@ def bench(chip: Chip, top: "Component") -> str:
     """A SystemVerilog bench that needs nothing else: memory, host, one program, a verdict."""
     sizes = core_sizes(chip)
     widths = {name: width for name, width, _ in port_list(top)}
-    unused = []
-    for core in range(1, chip.cores):
-        prefix = f"memory{core}_"
-        unused += [
-            f"    .{name}('0)"
-            for name, _, direction in port_list(top)
-            if name.startswith(prefix) and direction == "in"
-        ]
+    text = _text("bench.sv")
+    connected = set(re.findall(r"\.(\w+)\(", text))
+    others = [
+        f"    .{name}({ZEROS if direction == 'in' else ''})"
+        for name, _, direction in port_list(top)
+        if name not in connected
+    ]
     words = [int.from_bytes(encode(each), "little") for each in _copy()]
     chip_word = int(chip.fingerprint, 16)
-    return Template(_text("bench.sv")).substitute(
+    return Template(text).substitute(
         name=top.module_name,
         command=commands(top.module_name)["simulate"],
         bus_bytes=sizes.bus_bytes,
@@ -253,7 +253,7 @@ def bench(chip: Chip, top: "Component") -> str:
         ),
         chip_low=f"{chip_word & 0xFFFFFFFF:08x}",
         chip_high=f"{chip_word >> 32:08x}",
-        unused="".join(f",\n{line}" for line in unused),
+        others="".join(f",\n{line}" for line in others),
         **{each.name: each.offset for each in CORE},
     )
 
