@@ -173,20 +173,25 @@ def _verilate(root: Path, folder: Path, name: str, flags: tuple[str, ...]) -> No
 
 
 def _compile(root: Path, tool: tuple[str, ...], folder: Path, path: Path, *, trace: bool) -> None:
-    """Compile many files as one, which is many times faster than one by one; a few such at once."""
+    """Compile many files as one, which is many times faster than one by one; a few such at once.
+
+    What runs once, at the start, is not optimised.
+    """
     runtime = _runtime(root, tool, trace=trace)
     include = [*_include(root, trace=trace), f"-I{folder}"]
-    units = [*sorted(folder.glob("V*.cpp")), folder / "main.cpp"]
-    total = sum(unit.stat().st_size for unit in units)
-    groups = _shared_out(units, max(1, min(os.cpu_count() or 1, total // PART_BYTES)))
-    objects = [folder / f"part{i}.o" for i in range(len(groups))]
-    for group, part in zip(groups, objects, strict=True):
-        text = "".join(f'#include "{unit.name}"\n' for unit in group)
-        part.with_suffix(".cpp").write_text(text, encoding="utf-8")
-    commands = [
-        [*tool, *include, "-c", str(part.with_suffix(".cpp")), "-o", str(part)] for part in objects
-    ]
-    with ThreadPoolExecutor() as workers:
+    once = sorted(folder.glob("V*__Slow.cpp"))
+    often = sorted({*folder.glob("V*.cpp"), folder / "main.cpp"} - {*once})
+    commands, objects = [], []
+    for name, units, flags in (("often", often, ()), ("once", once, ("-O0",))):
+        total = sum(unit.stat().st_size for unit in units)
+        count = max(1, min(os.cpu_count() or 1, total // PART_BYTES))
+        for number, group in enumerate(_shared_out(units, count)):
+            part = folder / f"{name}{number}.cpp"
+            text = "".join(f'#include "{unit.name}"\n' for unit in group)
+            part.write_text(text, encoding="utf-8")
+            objects.append(part.with_suffix(".o"))
+            commands.append([*tool, *flags, *include, "-c", str(part), "-o", str(objects[-1])])
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
         list(workers.map(lambda command: _call(command, root), commands))
     _finish([tool[0], "-shared", *map(str, [*objects, *runtime])], root, path)
 
