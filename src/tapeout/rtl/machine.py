@@ -13,11 +13,11 @@ from tapeout.isa.encoding import encode
 from tapeout.isa.fields import Queue
 from tapeout.isa.program import Program
 
+from .chip_build import chip_build
 from .host import Driver
 from .memory_options import MemoryOptions
 from .registers_map import COUNTERS, ContextState
-from .simulation import Simulation, Stop, build_chip
-from .top import Top
+from .simulation import Simulation, Stop
 from .trap import Trap
 
 PROGRAM_ROOM_BYTES = 1 << 26
@@ -89,7 +89,7 @@ class RtlMachine:
         self.hbm = self.memory[:hbm_bytes]
         self._next = self._room
         self._loaded: dict[int, tuple[Program, list[int]]] = {}
-        self._build = build_chip(Top(chip))
+        self._build = chip_build(chip)
         self._simulation: Simulation | None = None
         self._trapped = False
 

