@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib.wiring import Out, connect, flipped
 
 from tapeout.isa import Dequantise, Quantise, Sample, Softmax
@@ -167,14 +167,20 @@ class VectorUnit(Component):
             ]
 
     def _share_write(self, m: Module, ends: list[Any]) -> None:
-        """The first engine that writes goes first."""
+        """The first engine that writes goes first; a request that waits stays."""
         port = self.write.request
-        free: Any = port.ready
-        m.d.comb += port.valid.eq(sum(end.request.valid for end in ends) != 0)
+        asks, goes = Signal(len(ends), name="asks"), Signal(len(ends), name="goes")
+        kept = Signal(len(ends), name="goes_on")  # who waits for its request to pass
+        m.d.comb += [
+            asks.eq(Cat(end.request.valid for end in ends)),
+            goes.eq(Mux(kept.any(), kept, asks & -asks)),
+            port.valid.eq(asks.any()),
+        ]
+        m.d.sync += kept.eq(Mux(port.ready, 0, goes))
         chosen: Any = ends[-1].request.payload.as_value()
-        for end in reversed(ends[:-1]):
-            chosen = Mux(end.request.valid, end.request.payload.as_value(), chosen)
+        for i, end in reversed(list(enumerate(ends[:-1]))):
+            chosen = Mux(goes[i], end.request.payload.as_value(), chosen)
         m.d.comb += port.payload.as_value().eq(chosen)
-        for end in ends:
-            m.d.comb += end.request.ready.eq(free)
-            free = free & ~end.request.valid
+        for i, end in enumerate(ends):
+            first = ~asks[:i].any() if i else Const(1, 1)
+            m.d.comb += end.request.ready.eq(port.ready & Mux(kept.any(), kept[i], first))
