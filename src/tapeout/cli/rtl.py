@@ -1,5 +1,7 @@
 """`tapeout rtl`: a chip's hardware: build and verify it."""
 
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,8 +60,16 @@ def _text(name: str, out: Path, files: dict[str, str]) -> str:
     }
     width = max(map(len, rows))
     table = [f"  {path:{width}}  {what}" for path, what in rows.items()]
-    next_ = [f"  {command}" for command in commands(name).values()]
+    next_ = [f"  {command}" for command in commands(name, _verilator()).values()]
     return "\n".join([f"{out}:", *table, f"next, in {out}:", *next_])
+
+
+def _verilator() -> str:
+    """The command that is there: a distribution's, else the one of the wheel."""
+    beside = Path(sys.executable).with_name("verilator-cli")
+    if shutil.which("verilator") or not beside.exists():
+        return "verilator"
+    return "verilator-cli" if shutil.which("verilator-cli") else str(beside)
 
 
 @contextmanager

