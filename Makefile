@@ -5,7 +5,7 @@ BIN := .venv/bin
 .DELETE_ON_ERROR:
 .PHONY: demo test verify lint docs docs-check clean
 
-demo: .venv/package  ## Text under a critic, bits per byte, step times, dollars, a report.
+demo: .venv/rtl  ## Text under a critic, bits per byte, step times, dollars, a report, tokens on RTL.
 	$(BIN)/python examples/demo.py
 
 test: lint docs-check  ## Everything that must hold at every commit.
@@ -45,7 +45,12 @@ clean:  ## Remove what the other targets made.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-.venv/tests: .venv/package
+.venv/rtl: .venv/package
+	@echo "installing what makes and simulates RTL (about 70 MB to download the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[rtl]"
+	@touch $@
+
+.venv/tests: .venv/rtl
 	@echo "installing what the tests need (about 140 MB to download the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	@touch $@

@@ -1,4 +1,4 @@
-"""The whole path once: text under a critic, bits per byte, step times, dollars, a report.
+"""The whole path once: text under a critic, bits per byte, step times, dollars, a report, RTL.
 
 Every number comes from the same functions that the commands call: see docs/tour.md.
 """
@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from rich.console import Console
+
 from tapeout.chip import Chip, load_chip
 from tapeout.compiler import RECIPES
 from tapeout.cost import TokenReport, die_report, token_report
-from tapeout.errors import TapeoutError
+from tapeout.errors import TapeoutError, ToolMissingError
 from tapeout.facts import fact
 from tapeout.model import load_architecture, load_model, load_tokenizer
 from tapeout.numerics import format_named
@@ -43,9 +45,11 @@ from tapeout.runtime import (
     Verdict,
     audit,
     critique,
+    generate,
     load_constitution,
     open_device,
 )
+from tapeout.runtime.machines import Place
 from tapeout.runtime.quality import quality, windows_of
 from tapeout.units import si
 
@@ -58,12 +62,13 @@ MAX_TOKENS, CONTEXT = 96, 512
 WINDOWS, WINDOW_TOKENS = 8, 256
 # Seed 3 is chosen of three: its texts are released, revised or withheld. It is no statistic.
 SAMPLING = Sampling(temperature=0.8, seed=3)
+RTL_PROMPT, RTL_TOKENS, RTL_CONTEXT = "The river", 8, 64
 
 
 def main() -> None:
     """Print each part as it is made; leave out/demo.json and out/report.html."""
     start_s = time.perf_counter()
-    print("Text under a critic, bits per byte in every format, step times, dollars, a report.")
+    print("Text under a critic, bits per byte, step times, dollars, a report; then the RTL.")
     small, mid = load_chip(ROOT / "chips/small.toml"), load_chip(ROOT / "chips/mid.toml")
     written = texts(small)
     measured = qualities(mid)
@@ -71,7 +76,8 @@ def main() -> None:
     write_results(OUT / "demo.json", results)
     write_whole(OUT / "report.html", report_page(results))
     elapsed_s = time.perf_counter() - start_s
-    print(f"\nReport: {(OUT / 'report.html').resolve()}  ({elapsed_s:.0f} s in all)")
+    print(f"\nReport: {(OUT / 'report.html').resolve()}  ({elapsed_s:.0f} s so far)")
+    silicon(load_chip(ROOT / "chips/nano.toml"))
 
 
 def texts(chip: Chip) -> Critique:
@@ -229,6 +235,44 @@ def price_table(tokens: TokenReport) -> None:
         price = f"{usd.mid:.3g} [{usd.low:.3g} to {usd.high:.3g}]"
         print(f"{f'{row.platform} ({row.basis})':16} {row.chips:5}  {times:30}  {price}")
     print("\nmiddle [low to high]; every figure's source is in the report and in docs/figures.md")
+
+
+def silicon(chip: Chip) -> None:
+    """The same tokens twice: from the simulator, and from the chip's own hardware."""
+    head(f"Silicon: {DRAFT.name} on the RTL of chip {chip.name}, beside the simulator")
+    expected, _, _ = first_tokens(chip, "sim")
+    note = "making and compiling the chip's RTL: some minutes the first time, then kept"
+    try:
+        with Console(stderr=True).status(note):
+            got, cycles, seconds = first_tokens(chip, "rtl")
+    except ToolMissingError as error:
+        print(f"left out: {error}")
+        return
+    print(f"prompt     {RTL_PROMPT!r}\nsimulator  {expected!r}\nRTL        {got!r}")
+    if got != expected:
+        raise SystemExit("error: the RTL must give the simulator's tokens")
+    print(
+        f"{RTL_TOKENS} tokens, the same; {cycles:,} cycles, simulated at"
+        f" {cycles / seconds / 1e3:.0f} kHz; at {chip.clock_hz / 1e9:g} GHz"
+        f" {si(cycles / RTL_TOKENS / chip.clock_hz, 's')} a token, the prompt included"
+    )
+
+
+def first_tokens(chip: Chip, place: Place) -> tuple[str, int, float]:
+    """Text, cycles of the hardware (0 in the simulator), and seconds that it ran."""
+    device = open_device(
+        DRAFT, chip, RECIPES[RECIPE], sequences=1, context_tokens=RTL_CONTEXT, place=place
+    )
+    tokenizer = load_tokenizer(DRAFT)
+    request = Request(
+        name="rtl",
+        prompt=tuple(tokenizer.encode(RTL_PROMPT)),
+        max_tokens=RTL_TOKENS,
+        sampling=SAMPLING,
+    )
+    start_s = time.perf_counter()
+    text = "".join(event.text for event in generate(device, [request], tokenizer))
+    return text, device.cycles, time.perf_counter() - start_s
 
 
 def head(title: str) -> None:

@@ -1,4 +1,4 @@
-"""Whole steps of a model on the chip's RTL are those of the simulator, bit by bit."""
+"""Models on the chip's RTL: whole steps, and text, are those of the simulator, bit by bit."""
 
 import pytest
 
@@ -6,22 +6,49 @@ from agree.driver import checkpoint
 from machines import ROOT
 from tapeout.chip import load_chip
 from tapeout.compiler import RECIPES, build
+from tapeout.model import load_tokenizer
+from tapeout.runtime import Request, Sampling, generate, open_device
 from tapeout.runtime.step import run_step
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xfail(reason="the element engine is not there yet", strict=True),
-]
-
-CHIP = load_chip(ROOT / "chips" / "nano.toml")
+DRAFT = ROOT / "models" / "draft"
+PROMPTS = ("The river", "def test_", "In 1804 the", "\x7f?")
 
 
 @pytest.mark.parametrize("seed", [None, 1])
 def test_a_prefill_step(seed):
+    """With a seed, under random stalls and latencies of the memory."""
+    chip = load_chip(ROOT / "chips" / "nano.toml")
     model, ids = checkpoint("mistral-window")
     recipe = RECIPES["mxfp8_e4m3"]
-    program = build(model.architecture, recipe, CHIP, sequences=1, context_tokens=50).prefill
-    wanted = run_step(program, CHIP, model, ids[:3])
-    got = run_step(program, CHIP, model, ids[:3], order_seed=seed, place="rtl")
+    program = build(model.architecture, recipe, chip, sequences=1, context_tokens=50).prefill
+    wanted = run_step(program, chip, model, ids[:3])
+    got = run_step(program, chip, model, ids[:3], order_seed=seed, place="rtl")
     assert got.sha256 == wanted.sha256
     assert got.instructions == wanted.instructions
+
+
+def written(place, chip, *, batch, tokens, order_seed=None):
+    """The tokens of each request of a batch, and the logits' device."""
+    device = open_device(
+        DRAFT, load_chip(ROOT / "chips" / f"{chip}.toml"), RECIPES["mxfp8_e4m3"],
+        sequences=batch, context_tokens=128, order_seed=order_seed, place=place,
+    )  # fmt: skip
+    tokenizer = load_tokenizer(DRAFT)
+    requests = [
+        Request(
+            name=str(i), prompt=tuple(tokenizer.encode(prompt)), max_tokens=tokens,
+            sampling=Sampling(temperature=0.8, seed=i), arrives_step=2 * i,
+        )
+        for i, prompt in enumerate(PROMPTS[:batch])
+    ]  # fmt: skip
+    return [(e.request, getattr(e, "token", e.text)) for e in generate(device, requests, tokenizer)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("chip", "batch", "tokens"), [("nano", 1, 64), ("nano", 4, 64)])
+@pytest.mark.parametrize("order_seed", [None, 5])
+def test_the_shipped_model_writes_the_same_text(chip, batch, tokens, order_seed):
+    if (batch == 1) == (order_seed is None):
+        tokens //= 4  # the long runs: alone under stalls, in a batch without
+    wanted = written("sim", chip, batch=batch, tokens=tokens)
+    assert written("rtl", chip, batch=batch, tokens=tokens, order_seed=order_seed) == wanted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from tapeout.cli.program import On, Place
+from tapeout.cli.program import On, Place, waiting
 from tapeout.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def generate(
         order_seed=order_seed,
         place=on.value,
     )
-    session = open_session(job)
+    with waiting(on):
+        session = open_session(job)
     start_s = time.perf_counter()
     result = run(job, session, _ignore if json else _show)
     elapsed_s = time.perf_counter() - start_s
@@ -79,7 +80,7 @@ def generate(
     if json:
         _out(msgspec.json.encode(result).decode() + "\n")
     else:
-        _say(_summary(result, elapsed_s))
+        _say(_summary(result, elapsed_s, on))
 
 
 def _ignore(event: "Event") -> None:
@@ -118,10 +119,11 @@ def _say(line: str) -> None:
     Console(stderr=True, soft_wrap=True).print(line, style="dim", markup=False, highlight=False)
 
 
-def _summary(result: "Result", elapsed_s: float) -> str:
+def _summary(result: "Result", elapsed_s: float, on: Place) -> str:
     found = result.audit
     tokens = found.drafted_tokens if found else len(result.tokens)
-    speed = f"{tokens / elapsed_s:.1f} tokens/s drafted by the simulator"
+    by = "the simulator" if on is Place.SIM else "the RTL, simulated"
+    speed = f"{tokens / elapsed_s:.1f} tokens/s drafted by {by}"
     if not found:
         return f"{tokens} tokens, unchecked (no --critic), {result.reason}; {speed}"
     return (

@@ -1,5 +1,7 @@
 """`tapeout program`: build, describe, verify and run programs."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +58,19 @@ def _text(program: object) -> str:
         queues = ", ".join(f"{queue} {count}" for queue, count in counts.items())
         lines.append(f"core {core}: {sum(counts.values())} instructions: {queues}")
     return "\n".join(lines)
+
+
+@contextmanager
+def waiting(on: Place) -> Generator[None]:
+    """Say on a terminal, while a chip's RTL is got ready, what takes so long."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if on is Place.SIM or not console.is_terminal:
+        yield
+        return
+    with console.status("the chip's RTL: made and compiled the first time, which takes minutes"):
+        yield
 
 
 On = Annotated[Place, typer.Option("--on", help="The simulator, or the chip's RTL.")]
@@ -134,14 +149,9 @@ def run(
     from tapeout.runtime.step import run_step
 
     ids = _token_ids(tokens)
-    result = run_step(
-        read_program(file),
-        load_chip(chip),
-        load_model(model),
-        ids,
-        order_seed=order_seed,
-        place=on.value,
-    )
+    program, silicon, weights = read_program(file), load_chip(chip), load_model(model)
+    with waiting(on):
+        result = run_step(program, silicon, weights, ids, order_seed=order_seed, place=on.value)
     best = [int(i) for i in result.logits.argmax(axis=1)]
     executed = result.instructions
     if json:

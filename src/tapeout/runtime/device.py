@@ -13,6 +13,7 @@ from tapeout.errors import CapacityError, ConfigError
 from tapeout.isa.program import Program
 from tapeout.model import Model
 from tapeout.runtime.machines import Place, open_machine
+from tapeout.sim import Statistics
 
 F32 = NDArray[np.float32]
 Temperature: TypeAlias = float
@@ -100,6 +101,7 @@ class Device:
         self.machine = open_machine(place, build.chip, build.layout.end)
         write_image(self.machine.hbm, build.layout, build.recipe, model)
         self.steps = 0
+        self.cycles = 0  # of all steps on RTL; the simulator counts none
         self._order_seed = order_seed
         self._open: dict[int, _Pages] = {}
         self._free_tables = list(reversed(range(build.sizes.sequences)))
@@ -252,7 +254,9 @@ class Device:
             "samples": len(choices),
         }
         seed = None if self._order_seed is None else self._order_seed + self.steps
-        self.machine.run(program, scalars, seed=seed)
+        done = self.machine.run(program, scalars, seed=seed)
+        if not isinstance(done, Statistics):
+            self.cycles += done.cycles
         self.steps += 1
         return self._logits(outputs), self._sampled(len(choices))
 
