@@ -54,6 +54,11 @@ class Write:
     row_bytes: int
 
     @property
+    def end(self) -> int:
+        """One past the last byte."""
+        return self.start + (self.rows - 1) * self.pitch + self.row_bytes
+
+    @property
     def ranges(self) -> list[tuple[int, int]]:
         """First address and first address after of each row."""
         starts = (self.start + row * self.pitch for row in range(self.rows))
@@ -282,7 +287,9 @@ def write_of(tile: Tile) -> Write:
 def _apart(write: Write, others: Sequence[Write]) -> NDArray[np.int64]:
     """The addresses of a write that none of the others writes."""
     at = write.addresses
-    for other in others:
-        if other.memory == write.memory:
-            at = np.setdiff1d(at, other.addresses, assume_unique=False)
-    return at
+    near = [other.addresses for other in others if _near(write, other)]
+    return at[np.isin(at, np.concatenate(near), invert=True)] if near else at
+
+
+def _near(a: Write, b: Write) -> bool:
+    return a.memory == b.memory and a.start < b.end and b.start < a.end
