@@ -18,6 +18,7 @@ from tapeout.isa import (
     LoadScalar,
     Operation,
     Queue,
+    Sample,
     Space,
     StorePages,
 )
@@ -195,7 +196,8 @@ def _moved(case: Case, op: Operation, registers: Sequence[int]) -> Iterator[Oper
     for name, space, end in _operands(op, registers):
         size = memory_bytes(case) if space is None else Windows(case.chip).size_bytes(space)
         field = fields(type(op))[name]
-        start = getattr(op, name) - (end - size - 1) // field.unit * field.unit
+        unit = 4 if isinstance(op, Sample) else field.unit
+        start = getattr(op, name) - (end - size - 1) // unit * unit
         if 0 <= start < field.unit << field.bits:
             yield replace(op, **{name: start})
 

@@ -17,8 +17,8 @@ from tapeout.runtime.coverage import Coverage
 from tapeout.runtime.lockstep import FailedError, Failure, Lockstep
 from tapeout.runtime.random_trials import Trial, random_trial
 
-WATCHDOG_CYCLES = 1 << 18
-"""More than anything in a random program takes."""
+WATCHDOG_CYCLES = 1 << 21
+"""More than any instruction of a random program takes: 2,047 rows, one read at a time."""
 
 WAVES_BEFORE_CYCLES, WAVES_AFTER_CYCLES = 2000, 200
 
