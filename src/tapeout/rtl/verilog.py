@@ -20,6 +20,7 @@ from amaranth.lib.wiring import In
 from .cell import Cell
 from .component import Component, Emitter, port_name
 from .netlist import read_rtlil
+from .wide_nets import allow_wide_modules
 from .writer import to_text
 
 RUN = """
@@ -42,9 +43,7 @@ def to_verilog(top: Component) -> str:
     return "\n".join(_modules(top, headers={}).values())
 
 
-def to_modules(
-    top: Component, progress: Callable[[str], None] = lambda _: None
-) -> dict[str, str]:
+def to_modules(top: Component, progress: Callable[[str], None] = lambda _: None) -> dict[str, str]:
     """The same by module, each under a comment that says what it is.
 
     `progress` is told each module when it is begun.
@@ -106,6 +105,7 @@ def _blackbox(cell: Cell) -> str:
 
 def _rtlil(component: Component) -> tuple[str, dict[str, Component]]:
     """The component alone, and what it instantiates."""
+    allow_wide_modules()
     emitter = Emitter(component)
     ports = {
         port_name(path): (Value.cast(value), None)
