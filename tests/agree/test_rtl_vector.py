@@ -21,7 +21,7 @@ from tapeout.rtl.vector import VectorUnit
 from tapeout.sim.execute import execute
 from tapeout.sim.state import Memories
 
-LANES = (4, 8, 32, 64)
+LANES = (8, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 32, 64)))  # each is a build
 QUERY, KEY = 1, 2
 
 
