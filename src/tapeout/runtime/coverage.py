@@ -96,14 +96,15 @@ class Coverage:
         """Bins hit and bins that can be."""
         return len(self.reachable) - len(self.missing), len(self.reachable)
 
-    def report(self) -> str:
-        """For each instruction and queue, bins hit of all, and the missing ones."""
-        missing = set(self.missing)
+    def report(self, *, missing: bool = True) -> str:
+        """For each instruction and queue, bins hit of all, and which are missing."""
+        all_missing = set(self.missing)
         lines: list[str] = []
         for name, bins in _by_name(self.reachable):
-            gone = sorted(missing & bins)
+            gone = sorted(all_missing & bins)
             lines.append(f"{name:14}{len(bins) - len(gone):5} of {len(bins)}")
-            lines += [f"    {', '.join(one[1:])}" for one in gone]
+            if missing:
+                lines += [f"    {', '.join(one[1:])}" for one in gone]
         hit, total = self.share_hit
         return "\n".join([f"{'all':14}{hit:5} of {total}: {hit / total:.1%}", *lines]) + "\n"
 

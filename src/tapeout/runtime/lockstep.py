@@ -71,13 +71,11 @@ class Lockstep:
     def watch(self, events: NDArray[Any]) -> None:
         """Do what the chip has done, and compare what that wrote."""
         mine = [event for event in events.tolist() if event[2] == 0]
-        done = [
-            (cycle, number, self._follow(*event)) for event in mine for cycle, number, *_ in [event]
-        ]
-        for cycle, number, writes in done:
+        done = [self._follow(cycle, number, queue) for cycle, number, _, queue in mine]
+        for (cycle, number, _, _), writes in zip(mine, done, strict=True):
             if writes:
-                found = self.replay.check(number, writes, self._images(w.memory for w in writes))
-                self._raise(found, cycle, number)
+                images = self._images(write.memory for write in writes)
+                self._raise(self.replay.check(number, writes, images), cycle, number)
         now = self.machine.simulation.cycle - 1
         for cycle, number, _, queue in mine:
             if cycle == now and queue == Queue.CP:  # later, the next may have written already
@@ -120,7 +118,7 @@ class Lockstep:
 
     # ---- parts -------------------------------------------------------------------------------
 
-    def _follow(self, cycle: int, number: int, _core: int, queue: int) -> list[Write]:
+    def _follow(self, cycle: int, number: int, queue: int) -> list[Write]:
         if queue == Queue.CP and number == self.replay.core.pc:
             self._count(number)
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tapeout.chip import Chip
 from tapeout.errors import TrapError
 from tapeout.isa import Queue
+from tapeout.rtl.chip_build import chip_build
 from tapeout.rtl.host import Driver
 from tapeout.rtl.machine import RtlMachine
 from tapeout.rtl.registers_map import ContextState
@@ -36,28 +37,66 @@ class Result:
     failure: Failure | None
 
 
-def verify(chip: Chip, seeds: Iterable[int], coverage: Coverage | None = None) -> Iterator[Result]:
-    """Run the trial of each seed on the chip's RTL; `coverage` counts what they execute.
+class Campaign:
+    """Trials of one chip, and what has come of them so far."""
 
-    Raises:
-        ToolMissingError: if there is no Verilator or no C++ compiler.
-    """
-    for seed in seeds:
-        yield run_trial(random_trial(chip, seed), chip, coverage)
+    def __init__(self, chip: Chip):
+        self.chip = chip
+        self.coverage = Coverage(chip)
+        self.results: list[Result] = []
+
+    def prepare(self) -> None:
+        """Compile the chip if that has not been done.
+
+        Raises:
+            ToolMissingError: if there is no Verilator or no C++ compiler.
+        """
+        chip_build(self.chip)
+
+    def run(self, seeds: Iterable[int]) -> Iterator[Result]:
+        """Run the trial of each seed; raises as `prepare`."""
+        for seed in seeds:
+            result = run_trial(random_trial(self.chip, seed), self.chip, self.coverage)
+            self.results.append(result)
+            yield result
+
+    @property
+    def failed(self) -> list[Result]:
+        """The results with a failure."""
+        return [result for result in self.results if result.failure]
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        programs = len(self.results)
+        traps = sum(bool(result.trap) for result in self.results)
+        instructions = sum(result.instructions for result in self.results)
+        cycles = sum(result.cycles for result in self.results)
+        hit, total = self.coverage.share_hit
+        return (
+            f"{self.chip.name}: {programs:,} programs, {traps:,} of them with traps,"
+            f" {instructions:,} instructions, {cycles:,} cycles: {len(self.failed)} differ;"
+            f" {hit:,} of {total:,} kinds of instructions covered"
+        )
 
 
 def write_waves(chip: Chip, result: Result, path: Path) -> None:
-    """Run the trial of a result again, and write the waveform around its failure."""
+    """Run the trial of a result again, and write the waveform around its failure (VCD)."""
     assert result.failure is not None
     cycle = result.failure.cycle
-    window = {"first": max(0, cycle - WAVES_BEFORE_CYCLES), "last": cycle + WAVES_AFTER_CYCLES}
-    run_trial(random_trial(chip, result.seed), chip, waves=Waves(path=path, **window))
+    first, last = max(0, cycle - WAVES_BEFORE_CYCLES), cycle + WAVES_AFTER_CYCLES
+    waves = Waves(path=path, first=first, last=last)
+    run_trial(random_trial(chip, result.seed), chip, waves=waves)
 
 
 def run_trial(
     trial: Trial, chip: Chip, coverage: Coverage | None = None, *, waves: Waves | None = None
 ) -> Result:
-    """Run a trial on the chip's RTL; raises as `verify`."""
+    """Run a trial on the chip's RTL; `coverage` counts what it executes.
+
+    Raises:
+        ToolMissingError: if there is no Verilator or no C++ compiler.
+    """
     machine = RtlMachine(chip, len(trial.case.memory), watchdog_cycles=WATCHDOG_CYCLES)
     machine.hbm[:] = trial.case.memory
     machine.fresh(trial.options, seed=trial.case.seed + 1, waves=waves)
@@ -101,11 +140,12 @@ def _run(trial: Trial, machine: RtlMachine, lockstep: Lockstep) -> Failure | Non
 def _check_trap(trial: Trial, machine: RtlMachine, lockstep: Lockstep, error: TrapError) -> None:
     code, queue, number = _trap(machine, error)
     wanted = f"trap {trial.trap.name}" if trial.trap else "end"
-    if code is not trial.trap:
-        lockstep.fail(f"it must {wanted}, but: {error}", number=number)
-    if trial.culprits and (queue, number) not in trial.culprits:
-        at = ", ".join(f"{queue.name} {number}" for queue, number in sorted(trial.culprits))
-        lockstep.fail(f"it must {wanted} at {at}, but: {error}", number=number)
+    if trial.culprits:
+        named = (f"{queue.name}, instruction {number}" for queue, number in sorted(trial.culprits))
+        wanted += f" at {' or '.join(named)}"
+    right_place = not trial.culprits or (queue, number) in trial.culprits
+    if code is not trial.trap or not right_place:
+        lockstep.fail(f"it must {wanted}, but: {error.problem}; {error.where}", number=number)
     lockstep.check_stopped()
 
 
