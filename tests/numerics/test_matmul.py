@@ -177,7 +177,7 @@ def test_full_scale_alternating_and_cancelling_operands(a: Format, b: Format):
 
 
 def test_e5m2_sums_of_more_than_53_bits():
-    """2^29 + half of its last place, and 2^-32 more or less: the tie is no tie."""
+    """2^29 + half of its last place, and 2^-32 more or less: the tie is no tie, of either sign."""
     fmt = format_named("fp8_e5m2")
     codes = {
         "2^14": 0x74, "2^15": 0x78, "2^5": 0x50, "1": 0x3C,
@@ -192,11 +192,12 @@ def test_e5m2_sums_of_more_than_53_bits():
         x, y = np.zeros((2, 1, 32), np.uint8)
         for i, (p, q) in enumerate(terms):
             x[0, 11 * i], y[0, 11 * i] = codes[p], codes[q]
-        for scale in (127, 100, 40):
-            mx = format_named("mxfp8_e5m2")
-            actual = matmul(blocks_of(mx, x, scale), blocks_of(mx, y, 127))
-            assert actual[0, 0] == np.float32(expected * 2.0 ** (scale - 127))
-        assert matmul(blocks_of(fmt, x), blocks_of(fmt, y))[0, 0] == expected
+        for sign, signed in ((1, x), (-1, x ^ 0x80)):
+            for scale in (127, 100, 40):
+                mx = format_named("mxfp8_e5m2")
+                actual = matmul(blocks_of(mx, signed, scale), blocks_of(mx, y, 127))
+                assert actual[0, 0] == np.float32(sign * expected * 2.0 ** (scale - 127))
+            assert matmul(blocks_of(fmt, signed), blocks_of(fmt, y))[0, 0] == sign * expected
 
 
 def test_results_that_underflow_overflow_and_vanish():
