@@ -24,3 +24,9 @@ class Tampered(Component):
             inner, outer = Value.cast(value), Value.cast(outside[path])
             m.d.comb += inner.eq(outer) if member.flow == In else outer.eq(inner)
         self.fault(m, self, self.component)
+
+    def __getattr__(self, name):
+        """What is known of the component is known of this one."""
+        if name == "component":
+            raise AttributeError(name)
+        return getattr(self.component, name)
