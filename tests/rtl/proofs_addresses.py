@@ -1,7 +1,6 @@
 """What is proved of address generators: nothing is left out, nothing comes twice, all ends."""
 
 from amaranth.hdl import Assert, Assume, Const, Mux, Signal
-from amaranth.lib.wiring import In
 
 from tapeout.rtl import vector_walk
 from tapeout.rtl.stream_rules import StreamChecker

@@ -75,7 +75,7 @@ def goes_on(m, outer, inner):
     m.d.comb += outer.active.eq(inner.active | (inner.last.all() & ~outer.step))
 
 
-def forgets_stride(m, outer, inner):
+def forgets_stride(m, _, inner):
     m.d.comb += inner.plan.levels[1].stride.eq(0)
 
 

@@ -32,7 +32,7 @@ def takes_twice(m, outer, inner):
 
 def answers_late(m, outer, inner):
     stopped = Signal()
-    m.d.sync += stopped.eq(stopped | (inner.request.valid & (inner.request.word == 3)))
+    m.d.sync += stopped.eq(stopped | (inner.request.valid & ~inner.request.write))
     with m.If(stopped):
         m.d.comb += [inner.host.rready.eq(0), outer.host.rvalid.eq(0), outer.host.arready.eq(0)]
 
