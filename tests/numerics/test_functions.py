@@ -118,6 +118,16 @@ def test_function_is_its_table_rounded_once(
         assert to_bits(function(from_bits([word]))) == [definition(x)]
 
 
+@pytest.mark.parametrize(("function", "definition"), [(exp2, exp2_of), (normal_cdf, normal_cdf_of)])
+def test_numbers_that_are_cut_are_cut_towards_zero(
+    function: Function, definition: Callable[[Fraction], int]
+):
+    """A last place more or less shows in few results: one in a hundred."""
+    rng = np.random.default_rng(1)
+    x = rng.uniform(-6, 6, 1000).astype(np.float32)
+    assert to_bits(function(x)) == [definition(Fraction(float(each))) for each in x]
+
+
 @given(phase=st.integers(0, 2**32 - 1))
 def test_sine_is_its_table_rounded_once(phase: int):
     phases = np.array([phase], np.uint32)
