@@ -46,6 +46,11 @@ def codes(fmt, rows, rng):
         out[(kind == 9)[:, None] & some] = infinite[-1]
         both = rng.choice(infinite, (rows, BLOCK))
         out[(kind == 10)[:, None] & some] = both[(kind == 10)[:, None] & some]
+    nans = np.flatnonzero(np.isnan(values))
+    if len(nans):  # every code that is one
+        lanes = rng.integers(BLOCK, size=rows)[:, None] == np.arange(BLOCK)
+        any_nan = rng.choice(nans, (rows, BLOCK))
+        out[(kind == 11)[:, None] & lanes] = any_nan[(kind == 11)[:, None] & lanes]
     return out.astype(np.uint8)
 
 
