@@ -126,7 +126,8 @@ def random_softmax(rng, *, rows=None, columns=None, wide=None):
     state, state_pitch = room.tile(3, 4 * rows)
     dst, dst_pitch = room.tile(rows, out.row_bytes(columns))
     key = int(rng.choice([0, 128, 5, 1 << 20]))
-    query = max(0, key + int(rng.integers(-40, columns + 40)))
+    near = max(0, key + int(rng.integers(-40, columns + 40)))
+    query = int(rng.choice([near, near, near, near, 0, 1 << 46]))
     op = Softmax(
         space=int(space), scores=scores, columns=columns, state=state, state_pitch=state_pitch,
         rows=rows, rows_reg=0, group=int(rng.integers(1, 9)), query=1, key=2,

@@ -44,7 +44,7 @@ from .vector_store import VectorStore, stored
 from .vector_sums import Sums
 from .vector_walk import Walk
 
-AHEAD_MAX = (1 << (AHEAD_BITS - 1)) - 1
+AHEAD_MAX = (1 << (AHEAD_BITS - 2)) - 1  # rows still add to it
 
 
 class ElementEngine(Component):
