@@ -127,6 +127,19 @@ def test_negative_numbers_shift_towards_minus_infinity():
     assert machine.hbm[32] == 9
 
 
+def test_a_shift_by_a_negative_number_changes_nothing():
+    code = (
+        set_to(1, 41),
+        set_to(2, 3),
+        alu(AluFn.SUB, 2, 0, 2),  # -3
+        alu(AluFn.SHR, 3, 1, 2, 0),
+    )
+    machine = Machine(NANO, 256)
+    machine.hbm[41] = 9
+    machine.run(program_of(NANO, (*code, FREE, *copy(0, 128, src_reg=3, size=1))), {})
+    assert machine.hbm[128] == 9
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_result_outside_48_bits_traps(sign: int):
     edge = [set_to(1, MOST)]
