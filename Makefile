@@ -12,7 +12,7 @@ test: lint docs-check  ## Everything that must hold at every commit.
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 verify: .venv/tests  ## The long campaign: every slow test, ten times the examples.
-	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci
+	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci -m "not huge"
 
 lint: .venv/tests  ## Style and types.
 	$(BIN)/ruff check .

@@ -83,6 +83,14 @@ def test_build_check_and_run_on_a_chip(tmp_path: Path):
     assert len(in_order["next"]) == 3
 
 
+def test_the_same_program_on_rtl(tmp_path: Path):
+    run("build", "--model", DRAFT, "--chip", NANO, "--sequences", "1", "--context", "32",
+        "-o", str(tmp_path))  # fmt: skip
+    words = ("run", str(tmp_path / "prefill.tapeout"), "--chip", NANO, "--model", DRAFT)
+    words += ("--tokens", "84", "--json")
+    assert json.loads(run(*words, "--on", "rtl")) == json.loads(run(*words))
+
+
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [

@@ -19,6 +19,7 @@ from tapeout.rtl.deliverable import check_folder, commands, deliver, write_deliv
 from tapeout.rtl.verilated import verilator_root
 from tapeout.rtl.verilog import run_yosys
 
+HUGE = pytest.mark.huge
 CHIPS = Path(__file__).parents[2] / "chips"
 NANO = load_chip(CHIPS / "nano.toml")
 YOSYS = "read_verilog -sv {files}; hierarchy -check -top {top}; proc; check -assert"
@@ -207,7 +208,7 @@ def extreme(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=HUGE) for n in range(2, 6))])
 def test_any_chip_builds_without_a_warning(seed, tmp_path):
     chip = random_chip(seed)
     write_delivery(deliver(chip), tmp_path)
@@ -215,14 +216,18 @@ def test_any_chip_builds_without_a_warning(seed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["narrow", "lanes", "array"])
+@pytest.mark.parametrize(
+    "name", ["narrow", *(pytest.param(name, marks=HUGE) for name in ("lanes", "array"))]
+)
 def test_extremes_build_without_a_warning(name, tmp_path):
     write_delivery(deliver(extreme(name)), tmp_path)
     lint(tmp_path, f"tapeout_{name}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["small", "mid", "full"])
+@pytest.mark.parametrize(
+    "name", ["small", *(pytest.param(name, marks=HUGE) for name in ("mid", "full"))]
+)
 def test_chips_build_without_a_warning(name, tmp_path):
     write_delivery(deliver(load_chip(CHIPS / f"{name}.toml")), tmp_path)
     lint(tmp_path, f"tapeout_{name}")
