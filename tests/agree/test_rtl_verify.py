@@ -1,0 +1,119 @@
+"""Random programs on a chip's RTL are compared with the simulator after every instruction.
+
+The first of these tests compiles the chip, which takes minutes.
+"""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from machines import chip_named
+from tapeout.isa import Queue
+from tapeout.rtl.trap import Trap
+from tapeout.runtime import lockstep
+from tapeout.runtime.cosimulate import Replay
+from tapeout.runtime.random_chips import random_chip
+from tapeout.runtime.random_trials import random_trial
+from tapeout.runtime.verification import Campaign, run_trial, write_waves
+
+NANO = chip_named("nano")
+FEW = (2, 3, 9, 19, 29, 49)
+"""Quick ones: two that end, and traps READ, WRITE, ADDRESS and CHIP."""
+
+
+def clean(chip, seeds):
+    campaign = Campaign(chip)
+    for result in campaign.run(seeds):
+        assert result.failure is None, f"seed {result.seed}: {result.failure}"
+    return campaign
+
+
+def test_few_programs():
+    campaign = clean(NANO, FEW)
+    traps = [result.trap for result in campaign.results]
+    assert traps == [Trap.NONE, Trap.NONE, Trap.READ, Trap.WRITE, Trap.ADDRESS, Trap.CHIP]
+    assert campaign.coverage.share_hit[0] > 400
+
+
+def test_a_wrong_end_is_a_failure():
+    ends, traps = random_trial(NANO, 2), random_trial(NANO, 29)
+    found = run_trial(replace(ends, trap=Trap.WRITE), NANO).failure
+    assert found.problem == "it must trap WRITE, but has ended"
+    found = run_trial(replace(traps, trap=Trap.NONE, culprits=frozenset()), NANO).failure
+    assert found.problem.startswith("it must end, but: a tile must lie in its memory (trap ADDRESS")
+    elsewhere = replace(traps, culprits=frozenset({(Queue.MU, 1)}))
+    assert (
+        "must trap ADDRESS at MU, instruction 1, but" in run_trial(elsewhere, NANO).failure.problem
+    )
+
+
+class OtherBits(Replay):
+    """A simulator that is wrong in a byte of the first result of the vector unit."""
+
+    wrong = False
+
+    def event(self, queue, number):
+        writes = super().event(queue, number)
+        if queue is Queue.VU and writes and not self.wrong:
+            self.wrong = True
+            self.images[writes[0].memory][writes[0].addresses[5]] ^= 0xFF
+        return writes
+
+
+class OtherRegister(Replay):
+    """A simulator that loses a bit of a register."""
+
+    def event(self, queue, number):
+        writes = super().event(queue, number)
+        if number == 40:
+            self.core.registers[31] += 2
+        return writes
+
+
+class OtherWay(Replay):
+    """A simulator that skips an instruction."""
+
+    def event(self, queue, number):
+        if queue is Queue.CP and number == 30:
+            self.core.pc = 31
+        return super().event(queue, number)
+
+
+@pytest.mark.parametrize(
+    ("other", "problem"),
+    [
+        (OtherBits, r"l1 0x[0-9a-f]+5: expected 0x.., got 0x.. \(1 bytes differ\)\n  expected l1"),
+        (OtherRegister, r"register 0x1f: expected 0x02, got 0x00"),
+        (OtherWay, r"the command processor is at instruction 31"),
+    ],
+)
+def test_what_differs_is_found_where_it_happens(other, problem, monkeypatch):
+    monkeypatch.setattr(lockstep, "Replay", other)
+    failure = run_trial(random_trial(NANO, 2), NANO).failure
+    assert re.match(problem, failure.problem)
+    assert failure.text
+    assert failure.number > 0
+    assert failure.cycle > 0
+
+
+@pytest.mark.slow
+def test_waves_are_written_around_a_failure(monkeypatch, tmp_path):
+    monkeypatch.setattr(lockstep, "Replay", OtherBits)
+    result = run_trial(random_trial(NANO, 2), NANO)
+    write_waves(NANO, result, tmp_path / "waves.vcd")
+    lines = (tmp_path / "waves.vcd").read_text().splitlines()
+    times = [int(line[1:]) for line in lines if line.startswith("#")]
+    assert len(lines) > 10_000
+    assert times[0] < 2 * result.failure.cycle < times[-1]
+
+
+@pytest.mark.slow
+def test_a_thousand_programs():
+    hit, total = clean(NANO, range(1000)).coverage.share_hit
+    assert hit > 0.97 * total
+
+
+@pytest.mark.slow
+def test_programs_on_another_chip():
+    clean(random_chip(NANO, 1), range(20))
