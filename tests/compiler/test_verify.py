@@ -189,6 +189,10 @@ def test_a_counter_that_may_pass_its_largest_value_is_refused():
     give = [nop(Queue.LD, signal=0)] * 240
     with pytest.raises(CompileError, match="counter 0 must stay at 255 or below, but may reach"):
         check(*give, *[nop(Queue.MU, (0, 1))] * 240)
+    most = 255 - SMALL.core.queue_depth - 1  # a full queue, and one that runs, have not taken yet
+    assert check(*give[:most], *[nop(Queue.MU, (0, 1))] * most)
+    with pytest.raises(CompileError, match="may reach 256"):
+        check(*give[: most + 1], *[nop(Queue.MU, (0, 1))] * (most + 1))
 
 
 def test_reads_of_what_was_never_written_are_refused():
@@ -299,6 +303,9 @@ def test_accesses_stay_in_their_memories():
     big = [at(load(0, INPUT)), at(load(1024, WEIGHTS, 8), signal=0)]
     with pytest.raises(CompileError, match="must fit one bank"):
         check(*big, at(matmul(0, 1024, acc=bank - 64), (0, 1)))
+    wide = [at(load(0, INPUT)), at(load(1024, WEIGHTS, 32), signal=0)]
+    for end in (bank, 2 * bank):  # rows of 128 bytes, which fill a bank to its end
+        assert check(*wide, at(matmul(0, 1024, acc=end - 512, n=32), (0, 1)))
 
 
 def test_a_result_starts_on_a_multiple_of_its_rows():
@@ -396,6 +403,11 @@ def test_cores_may_not_clash_between_barriers():
     with pytest.raises(CompileError, match="must be written before it is read"):
         verify(program(first, read, chip=MID), MID)
     assert verify(program([*first, BARRIER], [BARRIER, *read], chip=MID), MID)
+    again, reads = [*first, BARRIER, *first], [BARRIER, *read]
+    with pytest.raises(CompileError, match="of core 0 writes before the same barrier"):
+        verify(program(again, reads, chip=MID), MID)
+    with pytest.raises(CompileError, match="of core 0 reads before the same barrier"):
+        verify(program(reads, again, chip=MID), MID)
 
 
 def test_columns_of_one_tensor_are_apart():
