@@ -33,7 +33,7 @@ def test_few_programs():
     campaign = clean(NANO, FEW)
     traps = [result.trap for result in campaign.results]
     assert traps == [Trap.NONE, Trap.NONE, Trap.READ, Trap.WRITE, Trap.ADDRESS, Trap.CHIP]
-    assert campaign.coverage.share_hit[0] > 400
+    assert campaign.coverage.share_hit[0] > 300
 
 
 def test_a_wrong_end_is_a_failure():
@@ -83,7 +83,7 @@ class OtherWay(Replay):
 @pytest.mark.parametrize(
     ("other", "problem"),
     [
-        (OtherBits, r"l1 0x[0-9a-f]+5: expected 0x.., got 0x.. \(1 bytes differ\)\n  expected l1"),
+        (OtherBits, r"l1 0xca05: expected 0x9b, got 0x64\n  expected 0xca00: ccd099c0 569b78c0 "),
         (OtherRegister, r"register 0x1f: expected 0x02, got 0x00"),
         (OtherWay, r"the command processor is at instruction 31"),
     ],

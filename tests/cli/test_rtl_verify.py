@@ -15,7 +15,7 @@ from tapeout.runtime.verification import Result
 
 NANO = str(Path(__file__).parents[2] / "chips" / "nano.toml")
 WRONG = Failure(
-    problem="l1 0x10: expected 0x01, got 0x02 (1 bytes differ)",
+    problem="l1 0x10: expected 0x01, got 0x02",
     cycle=99,
     number=7,
     text="LD   loadtile space=L1",
@@ -66,7 +66,7 @@ def test_a_difference_is_shown_with_the_command_that_repeats_it():
     assert text.startswith(
         "seed 3: after instruction 7, in cycle 99:\n"
         "LD   loadtile space=L1\n"
-        "l1 0x10: expected 0x01, got 0x02 (1 bytes differ)\n"
+        "l1 0x10: expected 0x01, got 0x02\n"
         f"again: tapeout rtl verify {NANO} --seed 3 --programs 1\n"
     )
     assert "1 differ" in text

@@ -177,7 +177,8 @@ class Lockstep:
                 ("got", self._image(one.memory)),
             )
         ]
-        return "\n".join([f"{problem} ({one.count} bytes differ)", *rows])
+        more = f" ({one.count} bytes differ)" if one.count > 1 else ""
+        return "\n".join([problem + more, *rows])
 
 
 def _found(difference: Difference | None) -> list[Difference]:
