@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agree.vector_operations import (
+from agree.rtl_vector import (
     ACC_BYTES,
     L1_BYTES,
     SCALE_BYTES,

@@ -192,7 +192,7 @@ def test_e5m2_sums_of_more_than_53_bits():
         x, y = np.zeros((2, 1, 32), np.uint8)
         for i, (p, q) in enumerate(terms):
             x[0, 11 * i], y[0, 11 * i] = codes[p], codes[q]
-        for sign, signed in ((1, x), (-1, x ^ 0x80)):
+        for sign, signed in ((1, x), (-1, x ^ np.uint8(0x80))):
             for scale in (127, 100, 40):
                 mx = format_named("mxfp8_e5m2")
                 actual = matmul(blocks_of(mx, signed, scale), blocks_of(mx, y, 127))
