@@ -91,6 +91,16 @@ def test_the_quantiser_is_done_when_everything_is_written(slow):
     assert unit.writes == {"read": 0, "write": 5 * 8, "write_scale": 5 * 2}
 
 
+@pytest.mark.parametrize("slow", ["write", "write_scale"])
+def test_nothing_is_lost_while_more_chunks_wait_than_there_is_room_for(slow):
+    word = command_word(quantise(FORMATS[11], rows=4, columns=640), 4)
+    free, held = bench(Quantiser, 8), bench(Quantiser, 8, slow={slow: 0.9})
+    for unit in (free, held):
+        unit.run([word])
+    for name, memory in free.memories.items():
+        assert np.array_equal(memory, held.memories[name]), name
+
+
 @pytest.mark.parametrize("slow", ["read", "read_scale", "write"])
 def test_the_dequantiser_is_done_when_everything_is_written(slow):
     unit = bench(Dequantiser, 8, slow={slow: 0.97})
