@@ -58,7 +58,9 @@ def random_trial(chip: Chip, seed: int) -> Trial:
     """The trial of a seed; equal arguments give equal trials."""
     rng = np.random.default_rng([seed, 0x7121])
     case = random_program(chip, seed, int(rng.integers(4, 20)))
-    trial = Trial(case=case, options=MemoryOptions.random(seed), claimed=chip)
+    first, await_ = rng.permutation([True, False, False])[:2]
+    options = replace(MemoryOptions.random(seed), data_first=bool(first), await_data=bool(await_))
+    trial = Trial(case=case, options=options, claimed=chip)
     if seed % BROKEN_EVERY != BROKEN_EVERY - 1:
         return trial
     breaks = BREAKS[seed // BROKEN_EVERY % len(BREAKS)]
