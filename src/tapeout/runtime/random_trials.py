@@ -35,8 +35,8 @@ from tapeout.runtime.random_programs import Case, random_program
 BROKEN_EVERY = 10
 """One of so many trials must trap."""
 
-BUS_BYTES = 32
-"""At least what memory answers at once: an error of one byte is one of all of them."""
+BUS_BYTES = 128
+"""The most that memory answers at once: an error of one byte is one of all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,8 @@ def random_trial(chip: Chip, seed: int) -> Trial:
     """The trial of a seed; equal arguments give equal trials."""
     rng = np.random.default_rng([seed, 0x7121])
     case = random_program(chip, seed, int(rng.integers(4, 20)))
-    first, await_ = rng.permutation([True, False, False])[:2]
-    options = replace(MemoryOptions.random(seed), data_first=bool(first), await_data=bool(await_))
+    data_first, await_data = map(bool, rng.permutation([True, False, False])[:2])
+    options = replace(MemoryOptions.random(seed), data_first=data_first, await_data=await_data)
     trial = Trial(case=case, options=options, claimed=chip)
     if seed % BROKEN_EVERY != BROKEN_EVERY - 1:
         return trial
