@@ -1,6 +1,5 @@
 """Nested loops over tiles: which chunk comes next, and how much of it counts."""
 
-
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
