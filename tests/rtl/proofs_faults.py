@@ -1,5 +1,6 @@
 """Components with a fault put in, which proofs must refute."""
 
+import pytest
 from amaranth.hdl import Value
 from amaranth.lib.wiring import In
 
@@ -30,3 +31,13 @@ class Tampered(Component):
         if name == "component":
             raise AttributeError(name)
         return getattr(self.component, name)
+
+
+def faults(of, *, quick):
+    """Parameters of a test: faults by their names, of which all but the quick ones are slow."""
+    return [
+        pytest.param(
+            fault, broken, id=fault.__name__, marks=() if fault in quick else pytest.mark.slow
+        )
+        for fault, broken in of.items()
+    ]

@@ -5,7 +5,7 @@ from amaranth.hdl import Signal
 from amaranth.lib import data
 
 from rtl.proofs_addresses import BoundaryRules, BurstRules, WalkRules, WindowRules
-from rtl.proofs_faults import Tampered
+from rtl.proofs_faults import Tampered, faults
 from tapeout.rtl import bursts, vector_walk
 from tapeout.rtl.accumulator_half import TileShape
 from tapeout.rtl.bursts import Bursts
@@ -79,11 +79,11 @@ def forgets_stride(m, _, inner):
     m.d.comb += inner.plan.levels[1].stride.eq(0)
 
 
-@pytest.mark.parametrize(("fault", "broken"), [
-    (skips, "its last turn|its turn counts|what is left|over after|address"),
-    (goes_on, "it is over after all turns"),
-    (forgets_stride, "the address is that of its turns"),
-])  # fmt: skip
+@pytest.mark.parametrize(("fault", "broken"), faults({
+    skips: "its last turn|its turn counts|what is left|over after|address",
+    goes_on: "it is over after all turns",
+    forgets_stride: "the address is that of its turns",
+}, quick=[skips]))  # fmt: skip
 def test_a_broken_walk_is_refuted(monkeypatch, fault, broken):
     walk = Tampered(small_walk(monkeypatch, levels=2), fault.__name__, fault)
     with pytest.raises(RefutedError, match=broken):
@@ -107,11 +107,11 @@ def comes_twice(m, outer, inner):
         m.d.comb += [inner.bursts.ready.eq(0), outer.bursts.valid.eq(1)]
 
 
-@pytest.mark.parametrize(("fault", "broken"), [
-    (one_too_many, "no boundary|does not pass the end|begins where|is known"),
-    (one_byte_less, "is known|does not pass the end|no bytes has no burst|of a run that came"),
-    (comes_twice, "begins where|of a run that came|keeps its payload|pass the end"),
-])  # fmt: skip
+@pytest.mark.parametrize(("fault", "broken"), faults({
+    one_too_many: "no boundary|does not pass the end|begins where|is known",
+    one_byte_less: "is known|does not pass the end|no bytes has no burst|of a run that came",
+    comes_twice: "begins where|of a run that came|keeps its payload|pass the end",
+}, quick=[one_too_many]))  # fmt: skip
 def test_broken_bursts_are_refuted(monkeypatch, fault, broken):
     cutter = Tampered(small_bursts(monkeypatch), fault.__name__, fault)
     with pytest.raises(RefutedError, match=broken):
@@ -142,11 +142,11 @@ def ends_early(m, outer, inner):
     m.d.comb += outer.ends.eq(inner.go)
 
 
-@pytest.mark.parametrize(("fault", "broken"), [
-    (leaves_out, "ends with its last granule|has a part of the window"),
-    (wrong_group, "lies in its block"),
-    (ends_early, "ends with its last granule|a block is read"),
-])  # fmt: skip
+@pytest.mark.parametrize(("fault", "broken"), faults({
+    leaves_out: "ends with its last granule|has a part of the window",
+    wrong_group: "lies in its block",
+    ends_early: "ends with its last granule|a block is read",
+}, quick=[leaves_out]))  # fmt: skip
 def test_a_broken_window_is_refuted(fault, broken):
     shape = TileShape(rows=2, columns=4, accumulators=32)
     walk = Tampered(WindowWalk(shape, granules=4), fault.__name__, fault)

@@ -4,7 +4,7 @@ import pytest
 from amaranth.hdl import Signal
 
 from rtl.proofs_axi import Answers, Handshakes, Reads, Turns, Writes
-from rtl.proofs_faults import Tampered
+from rtl.proofs_faults import Tampered, faults
 from tapeout.rtl import arbiter
 from tapeout.rtl.arbiter import Arbiter, RoundRobin
 from tapeout.rtl.formal import RefutedError, prove
@@ -55,10 +55,10 @@ def misnames(m, outer, inner):
         m.d.comb += outer.output.payload.source.eq(0)
 
 
-@pytest.mark.parametrize(("fault", "broken"), [
-    (starves, "soon offered|stays valid"),
-    (misnames, "is named|nothing of 0|room for"),
-])  # fmt: skip
+@pytest.mark.parametrize(("fault", "broken"), faults({
+    starves: "soon offered|stays valid",
+    misnames: "is named|nothing of 0|room for",
+}, quick=[starves]))  # fmt: skip
 def test_broken_turns_are_refuted(fault, broken):
     turns = Tampered(RoundRobin(inputs=2), fault.__name__, fault)
     with pytest.raises(RefutedError, match=broken):
@@ -73,10 +73,10 @@ def changes_late(m, outer, inner):
     m.d.comb += outer.axi.wlast.eq(inner.axi.wlast ^ (inner.axi.wstrb == 0) & outer.axi.wready)
 
 
-@pytest.mark.parametrize(("fault", "broken"), [
-    (waits_for_ready, "aw stays valid"),
-    (changes_late, "w keeps its payload"),
-])  # fmt: skip
+@pytest.mark.parametrize(("fault", "broken"), faults({
+    waits_for_ready: "aw stays valid",
+    changes_late: "w keeps its payload",
+}, quick=[waits_for_ready]))  # fmt: skip
 def test_a_broken_handshake_is_refuted(fault, broken):
     with pytest.raises(RefutedError, match=broken):
         prove(Handshakes(Tampered(master("a", "b"), fault.__name__, fault)))
@@ -90,10 +90,10 @@ def one_beat(m, _, inner):
     m.d.comb += inner.read_a.data.ready.eq(1)
 
 
-@pytest.mark.parametrize(("fault", "broken"), [
-    (wrong_reader, "gets what it asked for|in order|as many beats"),
-    (one_beat, "as many beats|in order|gets what it asked for|stays valid"),
-])  # fmt: skip
+@pytest.mark.parametrize(("fault", "broken"), faults({
+    wrong_reader: "gets what it asked for|in order|as many beats",
+    one_beat: "as many beats|in order|gets what it asked for|stays valid",
+}, quick=[wrong_reader]))  # fmt: skip
 def test_broken_reads_are_refuted(fault, broken):
     with pytest.raises(RefutedError, match=broken):
         prove(Reads(Tampered(master("ab", "c"), fault.__name__, fault)))
@@ -109,7 +109,7 @@ def two_answers(m, outer, inner):
     m.d.comb += outer.write_c.response.valid.eq(inner.write_c.response.valid | again)
 
 
-@pytest.mark.parametrize("fault", [wrong_writer, two_answers], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("fault", [wrong_writer, pytest.param(two_answers, marks=pytest.mark.slow)])
 def test_broken_answers_are_refuted(fault):
     broken = "answer too many|when memory has|errors of others|stays valid|asks, once|is offered"
     with pytest.raises(RefutedError, match=broken):

@@ -3,7 +3,7 @@
 import pytest
 from amaranth.hdl import Signal
 
-from rtl.proofs_faults import Tampered
+from rtl.proofs_faults import Tampered, faults
 from rtl.proofs_lite import LiteRules
 from tapeout.rtl.axi_lite import LiteSlave
 from tapeout.rtl.formal import RefutedError, prove
@@ -70,15 +70,8 @@ FAULTS = {
 }
 
 
-QUICK = (takes_back, wrong_word)
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [pytest.param(each, marks=() if each in QUICK else pytest.mark.slow) for each in FAULTS],
-    ids=lambda fault: fault.__name__,
-)
-def test_a_broken_slave_is_refuted(fault):
+@pytest.mark.parametrize(("fault", "broken"), faults(FAULTS, quick=[takes_back, wrong_word]))
+def test_a_broken_slave_is_refuted(fault, broken):
     slave = Tampered(LiteSlave(address_bits=ADDRESS_BITS), fault.__name__, fault)
-    with pytest.raises(RefutedError, match=FAULTS[fault]):
+    with pytest.raises(RefutedError, match=broken):
         prove(LiteRules(slave, slowest=SLOWEST))
