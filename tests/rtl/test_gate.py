@@ -126,7 +126,7 @@ def test_the_cell_is_written_once():
     text = to_verilog(Mixed())
     assert text.count("module clock_gate(") == 1
     assert text.count("always_latch") == 1
-    assert "module chain_of_one(" in text
+    assert "module chain_of_one (" in text
 
 
 def test_a_cell_has_no_logic():

@@ -72,6 +72,8 @@ class Bench:
     def cycle(self):
         self.drive()
         w = self.w
+        stuck = w["takes_valid"] and not w["takes_ready"]
+        assert w["waiting"] == bool(stuck and not self.flying)
         if w["unit_done"]:
             self.working -= 1
             self.finished += 1

@@ -61,53 +61,50 @@ class ArrayCell(Component):
         m.d.comb += self.after.eq(total)
 
 
-class DotArray(Component):
-    """Rows x columns cells.
+class DotRow(Component):
+    """One row of the array: cells that share an operand.
 
-    Value: `numerics.matmul` of one block of K. Latency and throughput of `ArrayCell`.
+    Value: `numerics.matmul` of a row of one block of K. Latency and throughput of `ArrayCell`.
 
     Parameters
     ----------
     formats : tuple of Format
         Formats that it multiplies.
-    rows, columns : int
+    columns : int
         Cells.
 
     Members
     -------
-    a : In(array of rows operands); b : In(array of columns operands)
-    before : In(array of rows * columns numbers); first : In(1)
-    after : Out(array of rows * columns numbers)
+    a : In(OperandLayout(formats)); b : In(array of columns operands)
+    before : In(array of columns numbers); first : In(1)
+    after : Out(array of columns numbers)
     """
 
-    def __init__(self, *, formats: tuple[Format, ...], rows: int, columns: int):
-        self.formats, self.rows, self.columns = formats, rows, columns
+    def __init__(self, *, formats: tuple[Format, ...], columns: int):
+        self.formats, self.columns = formats, columns
         layout = OperandLayout(formats)
         super().__init__(
             {
-                "a": In(data.ArrayLayout(layout, rows)),
+                "a": In(layout),
                 "b": In(data.ArrayLayout(layout, columns)),
-                "before": In(data.ArrayLayout(32, rows * columns)),
+                "before": In(data.ArrayLayout(32, columns)),
                 "first": In(1),
-                "after": Out(data.ArrayLayout(32, rows * columns)),
+                "after": Out(data.ArrayLayout(32, columns)),
             },
-            name=f"array_{format_set(formats)}_{rows}x{columns}",
+            name=f"row_{format_set(formats)}_{columns}",
         )
 
     def build(self, m: Module) -> None:
-        """A cell where a row and a column meet."""
-        for row in range(self.rows):
-            for column in range(self.columns):
-                cell = ArrayCell(formats=self.formats)
-                m.submodules[f"cell_{row}_{column}"] = cell
-                at = row * self.columns + column
-                m.d.comb += [
-                    cell.a.eq(self.a[row]),
-                    cell.b.eq(self.b[column]),
-                    cell.before.eq(self.before[at]),
-                    cell.first.eq(self.first),
-                    self.after[at].eq(cell.after),
-                ]
+        """A cell for each column."""
+        for column in range(self.columns):
+            m.submodules[f"cell_{column}"] = cell = ArrayCell(formats=self.formats)
+            m.d.comb += [
+                cell.a.eq(self.a),
+                cell.b.eq(self.b[column]),
+                cell.before.eq(self.before[column]),
+                cell.first.eq(self.first),
+                self.after[column].eq(cell.after),
+            ]
 
 
 def delayed(m: Module, value: Any, cycles: int) -> Any:

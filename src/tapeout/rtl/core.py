@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -168,7 +168,7 @@ class Core(Component):
         events, sequencer = self.control.events, self.sequencer
         retired: Any = Cat(event.valid for event in sequencer.retired)
         axi = self.arbiter.axi
-        waits = {"mu": self.matrix.waiting, "vu": Signal()}
+        waits = dict(zip(UNITS, sequencer.waiting, strict=True))
         m.d.sync += [
             # What is sent has stepped, but not ended.
             events.instructions.eq(

@@ -44,6 +44,11 @@ def gated(m: Module, name: str, component: Component, enable: Any) -> None:
     It becomes the submodule `name`, in a clock domain of that name. Its outputs that follow its
     inputs do so always.
     """
+    m.submodules[name] = gated_domain(m, name, enable)(component)
+
+
+def gated_domain(m: Module, name: str, enable: Any) -> DomainRenamer:
+    """Add a clock domain that stands still while `enable` is 0; what puts components into it."""
     gate = ClockGate()
     m.domains += ClockDomain(name, local=True)
     m.submodules[f"{name}_gate"] = gate
@@ -52,4 +57,4 @@ def gated(m: Module, name: str, component: Component, enable: Any) -> None:
         ClockSignal(name).eq(gate.gated),
         ResetSignal(name).eq(ResetSignal()),
     ]
-    m.submodules[name] = DomainRenamer(name)(component)
+    return DomainRenamer(name)

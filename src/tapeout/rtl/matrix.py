@@ -10,9 +10,10 @@ from tapeout.isa.fields import ACC_ROW_BYTES
 from tapeout.isa.instructions import Matmul
 from tapeout.numerics import FORMATS
 
-from .array import DOT_LATENCY, SUM_LATENCY, DotArray
+from .array import DOT_LATENCY, SUM_LATENCY, DotRow
 from .command import COMMAND, payload
 from .component import Component
+from .gate import gated
 from .groups import GRANULES, log2, operand_job
 from .lanes import GROUPS, Lane
 from .operands import OperandFetcher
@@ -224,7 +225,7 @@ class MatrixUnit(Component):
         m.submodules.passes = passes = PassWalk(**tiles)
         revisit = self.tile_latency + SUM_LATENCY + 1
         m.submodules.issue = issue = TileIssue(**tiles, revisit=revisit)
-        m.submodules.array = array = DotArray(formats=ALL_FORMATS, **shape)
+        array = [DotRow(formats=ALL_FORMATS, columns=self.columns) for _ in range(self.rows)]
         connect(m, flipped(self.commands), jobs.commands)
         connect(m, jobs.tiles, passes.jobs)
         connect(m, passes.passes, issue.passes)
@@ -234,15 +235,17 @@ class MatrixUnit(Component):
             connect(m, getattr(jobs, name), fetcher.jobs)
             connect(m, fetcher.elements, flipped(getattr(self, f"read_{name}")))
             connect(m, fetcher.scales, flipped(getattr(self, f"scale_{name}")))
-            self._edge(m, name, fetcher, issue, getattr(array, name), lanes)
+            lanes = self._edge(m, name, fetcher, issue, lanes)
+            if name == "a":
+                m.d.comb += [row.a.eq(lane) for row, lane in zip(array, lanes, strict=True)]
+            else:
+                m.d.comb += [row.b[i].eq(lane) for row in array for i, lane in enumerate(lanes)]
         self._results(m, issue.tile, array)
         self._count(m)
         m.d.sync += [self.array_busy.eq(issue.busy), self.waiting.eq(issue.waiting)]
 
-    def _edge(
-        self, m: Module, name: str, fetcher: Any, issue: Any, operands: Any, lanes: int
-    ) -> None:
-        """The lanes of an operand, between its fetcher and the array."""
+    def _edge(self, m: Module, name: str, fetcher: Any, issue: Any, lanes: int) -> list[Any]:
+        """The lanes of an operand, between its fetcher and the array; what they decode."""
         read, at, unpack, free, free_slot = (
             getattr(issue, f"{name}_{part}")
             for part in ("read", "at", "unpack", "free", "free_slot")
@@ -258,6 +261,7 @@ class MatrixUnit(Component):
             fetcher.free_slot.eq(free_slot),
         ]
         blocks = len(fetcher.write.blocks) // 256
+        operands = []
         for number in range(lanes):
             lane = Lane(formats=ALL_FORMATS)
             m.submodules[f"lane_{name}{number}"] = lane
@@ -274,10 +278,11 @@ class MatrixUnit(Component):
                 lane.at.eq(at),
                 lane.decode.eq(decode),
                 lane.unpack.eq(kept),
-                operands[number].eq(lane.operand),
             ]
+            operands.append(lane.operand)
+        return operands
 
-    def _results(self, m: Module, tile: Any, array: Any) -> None:
+    def _results(self, m: Module, tile: Any, array: list[DotRow]) -> None:
         """Read what a tile holds when its sums come, and write it back."""
         until_sum = LANE_LATENCY + DOT_LATENCY
         stages = [tile]
@@ -295,15 +300,31 @@ class MatrixUnit(Component):
             self.tile_read.enable.eq(asks.valid & ~asks.first),
             self.tile_read.group.eq(asks.group),
             self.tile_read.pitch_log2.eq(asks.pitch_log2),
-            array.before.eq(self.tile_read.data),
-            array.first.eq(sums.first),
             self.tile_write.enable.eq(ends.valid),
             self.tile_write.group.eq(ends.group),
             self.tile_write.pitch_log2.eq(ends.pitch_log2),
-            self.tile_write.data.eq(array.after),
+            self.tile_write.data.eq(Cat(row.after for row in array)),
             self.tile_write.mask.eq(mask),
         ]
         m.d.sync += self.done.eq(ends.last)
+        self._rows(m, stages, sums.first, array)
+
+    def _rows(self, m: Module, stages: list[Any], first: Any, array: list[DotRow]) -> None:
+        """The rows of the array; the clock of one stands still while no tile uses it."""
+        moving = len(stages) - 1 - LANE_LATENCY
+        comes, width = stages[LANE_LATENCY - 1], 32 * self.columns
+        for number, row in enumerate(array):
+            left = Signal(range(moving + 1), name=f"left{number}")
+            uses = comes.rows >= number if number else 1
+            with m.If(comes.valid & uses):
+                m.d.sync += left.eq(moving)
+            with m.Elif(left != 0):
+                m.d.sync += left.eq(left - 1)
+            m.d.comb += [
+                row.before.eq(self.tile_read.data.as_value().word_select(number, width)),
+                row.first.eq(first),
+            ]
+            gated(m, f"row{number}", row, left != 0)
 
     def _count(self, m: Module) -> None:
         """Instructions that are not done."""

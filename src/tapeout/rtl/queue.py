@@ -63,6 +63,7 @@ class InstructionQueue(Component):
     trap : Out(TRAPPED), the unit's, with the oldest instruction that is not done
     started, retired : Out(EVENT)
     empty : Out(1), nothing waits and nothing is started
+    waiting : Out(1), nothing is started, and the head waits for a counter
     """
 
     def __init__(self, *, depth: int, number: int):
@@ -78,6 +79,7 @@ class InstructionQueue(Component):
             "started": Out(EVENT),
             "retired": Out(EVENT),
             "empty": Out(1),
+            "waiting": Out(1),
         }
         super().__init__(ports, name=f"queue{number}_{depth}")
         self.depth, self.number = depth, number
@@ -89,7 +91,10 @@ class InstructionQueue(Component):
         head, held, waiting = self._waiting(m, start)
         self._start(m, head, held, start, started)
         self._retire(m, started)
-        m.d.comb += self.empty.eq((waiting == 0) & (started.level == 0))
+        m.d.comb += [
+            self.empty.eq((waiting == 0) & (started.level == 0)),
+            self.waiting.eq(self.takes.valid & ~self.takes.ready & (started.level == 0)),
+        ]
 
     def _waiting(self, m: Module, start: Signal) -> tuple[Any, Signal, Signal]:
         """The head, whether there is one, and how many wait with it."""

@@ -75,6 +75,7 @@ class Sequencer(Component):
     trap : Out(TRAPPED), the first
     stepped : Out(EVENT), an instruction of the command processor has run, or another was sent
     started, retired : Out(EVENT), for each queue
+    waiting : Out(a bit for each queue), as of `InstructionQueue`
     registers : In(LOOK)
     counters : In(PEEK)
     """
@@ -102,6 +103,7 @@ class Sequencer(Component):
             "stepped": Out(EVENT),
             "started": Out(EVENT).array(QUEUES),
             "retired": Out(EVENT).array(QUEUES),
+            "waiting": Out(QUEUES),
             "registers": In(LOOK),
             "counters": In(PEEK),
         }
@@ -133,6 +135,7 @@ class Sequencer(Component):
             m.d.comb += [self.started[i].eq(queue.started), self.retired[i].eq(queue.retired)]
         m.d.comb += processor.started.eq(Cat(queue.started.valid for queue in queues))
         m.d.comb += processor.retired.eq(Cat(queue.retired.valid for queue in queues))
+        m.d.comb += self.waiting.eq(Cat(queue.waiting for queue in queues))
         self._halt(m, processor, counters, queues)
 
     def _outside(self, m: Module, processor: Processor) -> None:

@@ -16,7 +16,11 @@ from .memory_options import MemoryOptions, options_struct
 U8 = NDArray[np.uint8]
 
 CHIP_BENCH = verilated.Bench(
-    main="core_harness.cpp", parts=("axi_memory.cpp",), memories=True, optimise="-O2"
+    main="core_harness.cpp",
+    parts=("axi_memory.cpp",),
+    memories=True,
+    optimise="-O2",
+    shared=True,
 )
 QUEUES = ("cp", "ld", "st", "mu", "vu")
 EVENT = np.dtype([("cycle", "<i8"), ("number", "<i4"), ("core", "<i2"), ("queue", "<i2")])

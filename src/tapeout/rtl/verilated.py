@@ -20,6 +20,7 @@ from amaranth.hdl import Shape
 
 from tapeout.errors import ToolMissingError
 
+from . import shared
 from .component import Component, port_name
 from .verilog import to_verilog
 
@@ -44,6 +45,8 @@ class Bench:
     memories: bool = False
     """Whether the bench sees the component's memories."""
     optimise: str = "-O1"
+    shared: bool = False
+    """Whether modules that are instantiated often are compiled once."""
 
 
 def library(component: Component, bench: Bench, *, trace: bool = False) -> Path:
@@ -59,9 +62,14 @@ def library(component: Component, bench: Bench, *, trace: bool = False) -> Path:
         "main.cpp": _beside(bench.main),
         "ports.h": _ports_header(name, port_widths(component)),
         **({"memories.vlt": _visible_memories(text)} if bench.memories else {}),
+        **({"shared.vlt": shared.options(text)} if bench.shared else {}),
         **{part: _beside(part) for part in bench.parts},
     }
-    verilate = (*VERILATE, *(("--trace-vcd",) if trace else ()))
+    verilate = (
+        *VERILATE,
+        *(shared.FLAGS if bench.shared else ()),
+        *(("--trace-vcd",) if trace else ()),
+    )
     compile_flags = tuple(flag.format(optimise=bench.optimise) for flag in COMPILE)
     parts = [*sources.values(), *verilate, *compile_flags, *_versions(root, compiler)]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -5,12 +5,14 @@ Amaranth writes next-state processes and a new module for every instance; Yosys'
 faster. Cells, whose text is written by hand, pass by Yosys.
 """
 
+import gc
 import inspect
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -111,10 +113,23 @@ def _rtlil(component: Component) -> tuple[str, dict[str, Component]]:
         port_name(path): (Value.cast(value), None)
         for path, _, value in component.signature.flatten(component)
     }
-    text = rtlil.convert(
-        component, name=component.module_name, platform=emitter, ports=ports, emit_src=False
-    )
+    with _uncollected():
+        text = rtlil.convert(
+            component, name=component.module_name, platform=emitter, ports=ports, emit_src=False
+        )
     return _plain(_clocked(text)), emitter.instantiated
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Amaranth makes millions of small objects, of which none is garbage before its end."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _clocked(text: str) -> str:

@@ -1,0 +1,113 @@
+"""How fast a chip's RTL is simulated: python benchmarks/rtl_speed.py [nano small ...]
+
+For each chip the processor time to make its simulation, or `kept` when it is in the cache, the
+thousands of cycles per second of processor time while nothing runs, while a tile is loaded, while
+products are computed, and in a step of the shipped draft model; each also in parts of the rate at
+which nothing runs.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tapeout.chip import Chip, load_chip
+from tapeout.compiler import build, recipe_named
+from tapeout.isa.fields import Queue
+from tapeout.isa.instructions import End, Instruction, LoadTile, Loop, Matmul, Set
+from tapeout.isa.program import Program
+from tapeout.model import load_model
+from tapeout.rtl.chip_build import chip_build
+from tapeout.rtl.machine import RtlMachine
+from tapeout.rtl.simulation import Stop
+from tapeout.runtime import Device, Row
+
+ROOT = Path(__file__).parents[1]
+RECIPE, CONTEXT_TOKENS, STEPS = "mxfp8_e4m3", 64, 3
+IDLE_CYCLES = 200_000
+HBM_BYTES = 1 << 20
+ROUNDS = 40  # of an instruction that repeats
+LOAD = LoadTile(
+    space=0, dst=0, dst_pitch=512, src=0, src_reg=0, src_pitch=512, rows=32, rows_reg=0,
+    row_bytes=512,
+)  # fmt: skip
+
+
+def product(rows: int) -> Matmul:
+    """A product of `rows` rows, 64 columns and K of 512, in MXFP8."""
+    return Matmul(
+        a=0, a_pitch=512, a_scale=0, a_scale_pitch=16, a_format=1, b=0, b_pitch=512, b_scale=0,
+        b_scale_pitch=16, b_format=1, acc=0, m=rows, m_reg=0, n=64, k_blocks=16, accumulate=0,
+        transpose=0,
+    )  # fmt: skip
+
+
+def cpu_s(run: Callable[[], object]) -> float:
+    """Seconds of processor time, those of finished child processes included."""
+    start = os.times()
+    run()
+    end = os.times()
+    return sum(end[:4]) - sum(start[:4])
+
+
+def repeated(chip: Chip, op: LoadTile | Matmul) -> Program:
+    """A program that does the same again and again."""
+    code = (
+        (Set(rd=1, imm=ROUNDS), Queue.CP),
+        (Loop(count=1, length=1), Queue.CP),
+        (op, op.queue),
+        (End(), Queue.CP),
+    )
+    core = tuple(Instruction(op=each, queue=queue, waits=(), signal=-1) for each, queue in code)
+    return Program(name="speed", chip=chip.fingerprint, cores=(core,), scalars=())
+
+
+def rate(machine: RtlMachine, run: Callable[[], object]) -> float:
+    """Thousands of cycles per second of processor time."""
+    before = machine.simulation.cycle
+    seconds = cpu_s(run)
+    return (machine.simulation.cycle - before) / seconds / 1e3
+
+
+def decode(chip: Chip) -> tuple[float, float]:
+    """Thousands of cycles, and tokens, per second of a step that reads one token."""
+    model = load_model(ROOT / "models/draft")
+    recipe = recipe_named(RECIPE)
+    built = build(model.architecture, recipe, chip, sequences=1, context_tokens=CONTEXT_TOKENS)
+    device = Device(model, built, place="rtl")
+    assert isinstance(device.machine, RtlMachine)
+    sequence = device.open()
+
+    def steps() -> None:
+        for _ in range(STEPS):
+            device.decode([Row(sequence=sequence, token=65)])
+
+    before = device.machine.simulation.cycle
+    seconds = cpu_s(steps)
+    return (device.machine.simulation.cycle - before) / seconds / 1e3, STEPS / seconds
+
+
+def main(names: list[str]) -> None:
+    """Print a table for each chip."""
+    for name in names:
+        chip = load_chip(ROOT / "chips" / f"{name}.toml")
+        seconds = cpu_s(lambda chip=chip: chip_build(chip))
+        made = f"{seconds:.0f} s of processor time to make" if seconds > 1 else "kept"
+        machine = RtlMachine(chip, HBM_BYTES)
+        idle = rate(machine, lambda m=machine: m.simulation.run(IDLE_CYCLES, until=Stop(0)))
+        print(f"{name}: {made}\n  while          kHz  of idle\n  idle      {idle:8.1f}     1.00")
+        rows = chip.matrix.rows
+        for what, op in (
+            ("load", LOAD),
+            ("1 row", product(1)),
+            (f"{rows} rows", product(rows)),
+        ):
+            program = repeated(chip, op)
+            khz = rate(machine, lambda m=machine, p=program: m.run(p, {}))
+            print(f"  {what:8}  {khz:8.1f} {khz / idle:8.2f}")
+        khz, tokens_per_s = decode(chip)
+        print(f"  decode    {khz:8.1f} {khz / idle:8.2f}  {tokens_per_s:.2f} tokens/s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["nano", "small"])
