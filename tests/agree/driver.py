@@ -15,6 +15,7 @@ from tapeout.sim import Machine
 
 F32 = NDArray[np.float32]
 CHECKPOINTS = sorted((ROOT / "tests" / "checkpoints").iterdir())
+COMPILED = [path for path in CHECKPOINTS if path.name != "llama-odd"]  # its heads are no chip's
 
 
 def checkpoint(name: str) -> tuple[Model, list[int]]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agree.driver import CHECKPOINTS, Driver, checkpoint, shipped
+from agree.driver import COMPILED, Driver, checkpoint, shipped
 from agree.quantised_decoder import quantised_logits
 from machines import chip_named
 from tapeout.compiler import RECIPES, Build, Recipe, build
@@ -72,7 +72,7 @@ def compiled(model: Model, recipe: Recipe, tokens: int, *, page_tokens: int = 16
     )
 
 
-@pytest.mark.parametrize("directory", CHECKPOINTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("directory", COMPILED, ids=lambda d: d.name)
 def test_every_recipe_computes_the_model(directory: Path, record_property: Record):
     model, ids = checkpoint(directory.name)
     reference = reference_logits(model, ids, double=True)
@@ -92,7 +92,7 @@ def test_every_recipe_has_its_error_measured():
     assert set(FORMAT_ERRORS) == set(RECIPES)
 
 
-@pytest.mark.parametrize("directory", CHECKPOINTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("directory", COMPILED, ids=lambda d: d.name)
 def test_decode_goes_on_where_prefill_stopped(directory: Path):
     """fp32 logits of tokens fed one by one, against the reference decoder."""
     model, ids = checkpoint(directory.name)

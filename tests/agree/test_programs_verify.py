@@ -6,7 +6,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from agree.driver import CHECKPOINTS, checkpoint, shipped
+from agree.driver import COMPILED, checkpoint, shipped
 from machines import chip_named, chips
 from tapeout.chip import Chip
 from tapeout.compiler import RECIPES, Build, build, verify
@@ -30,7 +30,7 @@ def test_every_recipe(recipe: str, chip: str):
     )
 
 
-@pytest.mark.parametrize("directory", CHECKPOINTS, ids=lambda d: d.name)
+@pytest.mark.parametrize("directory", COMPILED, ids=lambda d: d.name)
 def test_every_architecture(directory: Path):
     model, ids = checkpoint(directory.name)
     a, recipe = model.architecture, RECIPES["mxfp8_e4m3"]

@@ -300,8 +300,8 @@ def test_what_cannot_be_checked_is_refused(
         log_of(draft, one)
     with pytest.raises(ConfigError, match="must be a language model"):
         log_of(judge, one)
-    with pytest.raises(ConfigError, match="one vocabulary, not 257 and 128"):
-        log_of(opened("llama-odd"), one)
+    with pytest.raises(ConfigError, match="one vocabulary, not 256 and 128"):
+        log_of(opened("../../models/draft"), one)
     with pytest.raises(ConfigError, match="at least one token"):
         log_of(draft, one, replace(REQUEST, prompt=()))
     for options in ({"span_tokens": 0}, {"attempts": 0}):

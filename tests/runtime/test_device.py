@@ -9,6 +9,7 @@ from tapeout.errors import CapacityError, TapeoutError
 from tapeout.model import load_model, reference_logits
 from tapeout.runtime import Choice, Device, Row, Sampling
 from tapeout.runtime.device import F32
+from tapeout.sim import Statistics
 
 from .conftest import ROOT, OpenDevice
 
@@ -191,8 +192,9 @@ def test_each_step_has_an_order_of_its_own(opened: OpenDevice, monkeypatch: pyte
         device = opened("mistral-window", order_seed=order_seed, chunk_tokens=4)
         seeds: list[int | None] = []
 
-        def run(*_: object, seed: int | None, into: list[int | None] = seeds) -> None:
+        def run(*_: object, seed: int | None, into: list[int | None] = seeds) -> Statistics:
             into.append(seed)
+            return Statistics()
 
         monkeypatch.setattr(device.machine, "run", run)
         device.prefill(device.open(), [1] * 8)
