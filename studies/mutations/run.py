@@ -97,12 +97,12 @@ def _say(console: Console, mutation: Mutation, outcome: Outcome) -> None:
         console.print(f"    {outcome.test}: {outcome.line}", style="dim", markup=False)
 
 
-def write_page(results: Results) -> None:
+def text_of(results: Results) -> str:
     """The page, of all mutations of which something is known."""
     found = [(one, outcome_of(results[one.name])) for one in mutations() if one.name in results]
-    if found:
-        date = max(str(results[one.name]["date"]) for one, _ in found)
-        PAGE.write_text(page(found, date), encoding="utf-8")
+    mine = [results[one.name] for one, _ in found]
+    date = max((str(result["date"]) for result in mine), default="")
+    return page(found, date, sum(bool(result["certain"]) for result in mine))
 
 
 def main() -> int:
@@ -119,9 +119,10 @@ def main() -> int:
             campaign(asked, results, tree, console)
             make_certain(results, tree, console)
     except KeyboardInterrupt:
+        PAGE.write_text(text_of(results), encoding="utf-8")
         console.print("stopped; what is known is kept")
         return 130
-    write_page(results)
+    PAGE.write_text(text_of(results), encoding="utf-8")
     caught = sum(known(one, results) for one in chosen)
     console.print(f"{caught} of {len(chosen)} mutations are caught")
     return 0 if chosen and caught == len(chosen) else 1
