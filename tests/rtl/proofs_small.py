@@ -43,7 +43,7 @@ OPTIONS = {
     "CoreControl": {"fingerprint": "0" * 16},
     "Decoder": {"formats": FORMATS},
     "Dequantiser": {"lanes": 4, **ADDRESSES},
-    "DotArray": {"formats": FORMATS, **TILES},
+    "DotRow": {"formats": FORMATS, "columns": 4},
     "DotUnit": {"formats": FORMATS},
     "ElementEngine": {"lanes": 4, **SPACES, "accumulators": 32},
     "Fetch": {"bus_bits": 128, "lines": 8},
