@@ -140,11 +140,13 @@ def test_a_file_is_no_folder(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 def test_yosys_finds_no_loop_and_nothing_undriven(nano):
     run_yosys(YOSYS.format(files=" ".join(modules(nano)), top="tapeout_nano"), nano)
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 def test_two_builds_are_equal(nano, tmp_path):
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
     words = [sys.executable, "-c", AGAIN, str(CHIPS / "nano.toml"), str(tmp_path)]
@@ -155,6 +157,7 @@ def test_two_builds_are_equal(nano, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 def test_the_bench_passes(nano, tmp_path):
     command = commands("tapeout_nano")["simulate"].split(" && ")[0]
     done = verilator(f"{command} -CFLAGS -O0 --Mdir {tmp_path}", nano)
@@ -208,6 +211,7 @@ def extreme(name):
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=HUGE) for n in range(2, 6))])
 def test_any_chip_builds_without_a_warning(seed, tmp_path):
     chip = random_chip(seed)
@@ -216,6 +220,7 @@ def test_any_chip_builds_without_a_warning(seed, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 @pytest.mark.parametrize(
     "name", ["narrow", *(pytest.param(name, marks=HUGE) for name in ("lanes", "array"))]
 )
@@ -225,6 +230,7 @@ def test_extremes_build_without_a_warning(name, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.huge
 @pytest.mark.parametrize(
     "name", ["small", *(pytest.param(name, marks=HUGE) for name in ("mid", "full"))]
 )
