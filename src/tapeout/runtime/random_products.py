@@ -174,7 +174,8 @@ class RandomProducts:
     def _no_scales(self, rows: int) -> Tile:
         """Where rows without bytes lie: inside the memory, as the instruction set asks."""
         size = self.tiles.windows.size_bytes(Space.SCALE)
-        pitch = 16 * int(self.rng.integers(size // 16 // max(1, rows)) % 1024)
+        most = size // 16 // max(1, rows)  # 0 where even granules side by side do not fit
+        pitch = 16 * int(self.rng.integers(max(1, most)) % 1024)
         room = (size - max(0, rows - 1) * pitch) // 16
         start = 16 * int(self.rng.integers(room, endpoint=True))
         return Tile(space=Space.SCALE, start=start, pitch=pitch, rows=0, row_bytes=0, kind="")
