@@ -109,13 +109,11 @@ def test_waves_are_written_around_a_failure(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.huge
 def test_a_thousand_programs():
     hit, total = clean(NANO, range(1000)).coverage.share_hit
     assert hit > 0.97 * total
 
 
 @pytest.mark.slow
-@pytest.mark.huge
 def test_programs_on_another_chip():
     clean(random_chip(NANO, 1), range(20))

@@ -95,6 +95,7 @@ class Rope:
     """dst = each head of each row turned by its row's position. Value: `tapeout.numerics.rope`.
 
     positions: 32-bit integers, one per row; frequencies: head_dim / 2 64-bit fractions of a turn.
+    head_dim is a multiple of 8 that divides `columns`.
     """
 
     opcode: ClassVar[int] = 0x43

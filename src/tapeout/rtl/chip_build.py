@@ -1,5 +1,6 @@
 """A chip's simulation, found without making its Verilog again."""
 
+import fcntl
 import hashlib
 from importlib.metadata import version
 from importlib.resources import files
@@ -30,13 +31,17 @@ def chip_build(chip: Chip, *, traced: bool = False) -> ChipBuild:
     verilated.verilator_root()
     kind = "-traced" if traced else ""
     note = verilated.cache_folder() / f"{chip.name}-{_key(chip)}{kind}.json"
-    if note.exists():
-        build = msgspec.json.decode(note.read_bytes(), type=ChipBuild, dec_hook=_path)
-        if build.library.exists():
-            return build
-    build = build_chip(Top(chip), trace=traced)
-    note.write_bytes(msgspec.json.encode(build, enc_hook=str))
-    return build
+    with note.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits, and finds it
+        if note.exists():
+            build = msgspec.json.decode(note.read_bytes(), type=ChipBuild, dec_hook=_path)
+            if build.library.exists():
+                return build
+        build = build_chip(Top(chip), trace=traced)
+        part = note.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(build, enc_hook=str))
+        part.replace(note)
+        return build
 
 
 def _key(chip: Chip) -> str:

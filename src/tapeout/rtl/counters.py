@@ -95,7 +95,7 @@ class Counters(Component):
         for i, source in reversed(list(enumerate(self.takes))):
             with m.If(enough[i]):
                 m.d.comb += [take.eq(source.payload), taking.eq(fresh & source.valid)]
-        m.d.sync += fresh.eq(idle & ~taking)
+        m.d.sync += fresh.eq(idle & ~taking & ~self.start)
         return take, taking
 
     def _chosen_signal(self, m: Module, idle: Signal) -> tuple[Any, Signal]:

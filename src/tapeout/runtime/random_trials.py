@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tapeout.chip import Chip
-from tapeout.compiler.accesses import Tile, accesses, overlap
+from tapeout.compiler.accesses import Tile, accesses, block_table, overlap
 from tapeout.isa import (
     WORD_BYTES,
     Instruction,
@@ -142,8 +142,11 @@ def memory_bytes(case: Case) -> int:
 def _reads(case: Case) -> Iterator[_Access]:
     for number, instruction, registers in _executed(case):
         read, _ = _accesses(instruction.op, registers)
-        paged = isinstance(instruction.op, LoadPages | StorePages)
-        sure = read[-1:] if paged else read  # of pages only the table is certain
+        sure = read
+        if isinstance(instruction.op, LoadPages | StorePages):  # only the table is certain
+            bound = registers.__getitem__
+            table = block_table(instruction.op, bound, bound)
+            sure = [table] if table.rows else []
         yield _Access(instruction.queue, number, read, sure)
 
 
