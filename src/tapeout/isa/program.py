@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from tapeout.errors import EncodingError
+from tapeout.chip import Chip
+from tapeout.errors import EncodingError, TrapError
 from tapeout.isa.encoding import WORD_BYTES, decode, encode
 from tapeout.isa.fields import REGISTERS
 from tapeout.isa.instructions import Instruction
@@ -120,6 +121,28 @@ class Program:
     tables: tuple[Table, ...] = ()
     placements: tuple[Placement, ...] = ()
     notes: dict[str, NoteValue] = field(default_factory=dict[str, NoteValue])
+
+
+def register_values(program: Program, chip: Chip, scalars: dict[str, int]) -> dict[int, int]:
+    """What the registers of scalars hold when a chip starts a program.
+
+    Raises:
+        TrapError: if the program is for another chip, or a scalar is out of bounds.
+    """
+    if program.chip != chip.fingerprint:
+        raise TrapError(
+            f"the program must be for chip {chip.fingerprint}, not {program.chip}",
+            hint=f"build it again for {chip.name}",
+        )
+    values: dict[int, int] = {}
+    for scalar in program.scalars:
+        value = scalars.get(scalar.name)
+        if value is None or not scalar.low <= value <= scalar.high:
+            raise TrapError(
+                f"scalar {scalar.name} must be in {scalar.low}..{scalar.high}, not {value}"
+            )
+        values[scalar.register] = value
+    return values
 
 
 @dataclass(frozen=True, kw_only=True)

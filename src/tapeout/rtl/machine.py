@@ -11,7 +11,7 @@ from tapeout.chip import Chip
 from tapeout.errors import TrapError
 from tapeout.isa.encoding import encode
 from tapeout.isa.fields import Queue
-from tapeout.isa.program import Program
+from tapeout.isa.program import Program, register_values
 
 from .chip_build import chip_build
 from .host import Driver
@@ -119,14 +119,14 @@ class RtlMachine:
                 traps.
             SimulationError: if the chip breaks a rule of its ports.
         """
-        self._check(program, scalars)
+        values = register_values(program, self.chip, scalars)
         if seed is not None:
             self.fresh(MemoryOptions.random(seed), seed=seed)
         elif self._trapped:
             self.simulation.reset()
         self._trapped = False
         driver = Driver(self.simulation, cores=self.chip.cores)
-        self._start(driver, program, scalars)
+        self._start(driver, program, values)
         self._wait(driver, program, watch)
         return self._statistics(driver)
 
@@ -150,19 +150,6 @@ class RtlMachine:
 
     # ---- before ------------------------------------------------------------------------------
 
-    def _check(self, program: Program, scalars: dict[str, int]) -> None:
-        if program.chip != self.chip.fingerprint:
-            raise TrapError(
-                f"the program must be for chip {self.chip.fingerprint}, not {program.chip}",
-                hint=f"build it again for {self.chip.name}",
-            )
-        for scalar in program.scalars:
-            value = scalars.get(scalar.name)
-            if value is None or not scalar.low <= value <= scalar.high:
-                raise TrapError(
-                    f"scalar {scalar.name} must be in {scalar.low}..{scalar.high}, not {value}"
-                )
-
     def _load(self, program: Program) -> list[int]:
         """The address of each core's instructions; a program stays where it is once it is there."""
         known = self._loaded.get(id(program))
@@ -181,8 +168,7 @@ class RtlMachine:
         self._loaded[id(program)] = program, addresses
         return addresses
 
-    def _start(self, driver: Driver, program: Program, scalars: dict[str, int]) -> None:
-        values = {scalar.register: scalars[scalar.name] for scalar in program.scalars}
+    def _start(self, driver: Driver, program: Program, values: dict[int, int]) -> None:
         addresses = self._load(program)
         self.simulation.events()
         for core, (code, address) in enumerate(zip(program.cores, addresses, strict=True)):

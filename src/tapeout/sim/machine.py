@@ -22,7 +22,7 @@ from tapeout.isa.instructions import (
     Operation,
     Set,
 )
-from tapeout.isa.program import Program
+from tapeout.isa.program import Program, register_values
 from tapeout.sim.execute import execute
 from tapeout.sim.state import Bytes, Memories, numbers
 
@@ -218,20 +218,11 @@ class Machine:
         return Statistics(executed=sum((core.executed for core in cores), Counter[str]()))
 
     def _start(self, program: Program, scalars: dict[str, int], *, fill: int) -> list[Core]:
-        if program.chip != self.chip.fingerprint:
-            raise TrapError(
-                f"the program must be for chip {self.chip.fingerprint}, not {program.chip}",
-                hint=f"build it again for {self.chip.name}",
-            )
+        values = register_values(program, self.chip, scalars)
         cores = [Core(self.chip, code, self.hbm, fill) for code in program.cores]
-        for scalar in program.scalars:
-            value = scalars.get(scalar.name)
-            if value is None or not scalar.low <= value <= scalar.high:
-                raise TrapError(
-                    f"scalar {scalar.name} must be in {scalar.low}..{scalar.high}, not {value}"
-                )
-            for core in cores:
-                core.registers[scalar.register] = value
+        for core in cores:
+            for register, value in values.items():
+                core.registers[register] = value
         return cores
 
 
