@@ -28,7 +28,7 @@ def test_a_prefill_step(seed):
 
 
 def written(place, chip, *, batch, tokens, order_seed=None):
-    """The tokens of each request of a batch, and the logits' device."""
+    """What `generate` tells of a batch's requests: each token, and each text at its end."""
     device = open_device(
         DRAFT, load_chip(ROOT / "chips" / f"{chip}.toml"), RECIPES["mxfp8_e4m3"],
         sequences=batch, context_tokens=128, order_seed=order_seed, place=place,
@@ -45,10 +45,11 @@ def written(place, chip, *, batch, tokens, order_seed=None):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("chip", "batch", "tokens"), [("nano", 1, 64), ("nano", 4, 64)])
-@pytest.mark.parametrize("order_seed", [None, 5])
+@pytest.mark.parametrize("chip", ["nano", "small"])
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(("tokens", "order_seed"), [(64, 5), (8, None)])
 def test_the_shipped_model_writes_the_same_text(chip, batch, tokens, order_seed):
-    if (batch == 1) == (order_seed is None):
-        tokens //= 4  # the long runs: alone under stalls, in a batch without
+    """With a seed, under random stalls and latencies of the memory."""
     wanted = written("sim", chip, batch=batch, tokens=tokens)
+    assert len(wanted) > batch * tokens
     assert written("rtl", chip, batch=batch, tokens=tokens, order_seed=order_seed) == wanted

@@ -115,5 +115,11 @@ def test_a_thousand_programs():
 
 
 @pytest.mark.slow
-def test_programs_on_another_chip():
-    clean(random_chip(NANO, 1), range(20))
+def test_programs_on_small():
+    clean(chip_named("small"), range(200))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(20))
+def test_programs_on_another_chip(number):
+    clean(random_chip(NANO, number), range(10))

@@ -38,4 +38,5 @@ def random_chip(base: Chip, number: int) -> Chip:
             scale_bytes=256 * int(rng.integers(16, 65)),
             queue_depth=int(rng.integers(2, 21)),
         ),
+        hbm=replace(base.hbm, bytes_per_s=base.hbm.bytes_per_s * float(rng.choice([1, 2, 4, 8]))),
     )
