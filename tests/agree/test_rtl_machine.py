@@ -27,10 +27,10 @@ def test_a_prefill_step(seed):
     assert got.instructions == wanted.instructions
 
 
-def written(place, chip, *, batch, tokens, order_seed=None):
+def written(place, *, batch, tokens, order_seed=None):
     """The tokens of each request of a batch, and the logits' device."""
     device = open_device(
-        DRAFT, load_chip(ROOT / "chips" / f"{chip}.toml"), RECIPES["mxfp8_e4m3"],
+        DRAFT, load_chip(ROOT / "chips" / "nano.toml"), RECIPES["mxfp8_e4m3"],
         sequences=batch, context_tokens=128, order_seed=order_seed, place=place,
     )  # fmt: skip
     tokenizer = load_tokenizer(DRAFT)
@@ -45,10 +45,8 @@ def written(place, chip, *, batch, tokens, order_seed=None):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("chip", "batch", "tokens"), [("nano", 1, 64), ("nano", 4, 64)])
-@pytest.mark.parametrize("order_seed", [None, 5])
-def test_the_shipped_model_writes_the_same_text(chip, batch, tokens, order_seed):
-    if (batch == 1) == (order_seed is None):
-        tokens //= 4  # the long runs: alone under stalls, in a batch without
-    wanted = written("sim", chip, batch=batch, tokens=tokens)
-    assert written("rtl", chip, batch=batch, tokens=tokens, order_seed=order_seed) == wanted
+@pytest.mark.parametrize(("batch", "tokens", "order_seed"), [(1, 32, 5), (4, 32, None), (4, 4, 5)])
+def test_the_shipped_model_writes_the_same_text(batch, tokens, order_seed):
+    """Long texts: alone under stalls, in a batch without; a short one in a batch under stalls."""
+    wanted = written("sim", batch=batch, tokens=tokens)
+    assert written("rtl", batch=batch, tokens=tokens, order_seed=order_seed) == wanted
