@@ -45,7 +45,7 @@ def written(place, *, batch, tokens, order_seed=None):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("batch", "tokens", "order_seed"), [(1, 32, 5), (4, 32, None), (4, 4, 5)])
+@pytest.mark.parametrize(("batch", "tokens", "order_seed"), [(1, 32, 5), (4, 20, None), (4, 4, 5)])
 def test_the_shipped_model_writes_the_same_text(batch, tokens, order_seed):
     """Long texts: alone under stalls, in a batch without; a short one in a batch under stalls."""
     wanted = written("sim", batch=batch, tokens=tokens)
