@@ -9,10 +9,11 @@ demo: .venv/rtl  ## Text under a critic, bits per byte, step times, dollars, a r
 	$(BIN)/python examples/demo.py
 
 test: lint docs-check  ## Everything that must hold at every commit.
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" --durations=15
 
-verify: .venv/tests  ## The long campaign: every slow test, ten times the examples.
-	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci -m "not huge"
+verify: .venv/tests  ## The long campaign: every slow test, every property with ten times the examples.
+	$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=ci \
+	  -m "(slow or hypothesis) and not huge" --durations=30
 
 lint: .venv/tests  ## Style and types.
 	$(BIN)/ruff check .

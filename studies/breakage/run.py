@@ -25,7 +25,7 @@ LIMIT_S = 600
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A mistake to make, and the test file that must fail then."""
+    """A mistake to make, and the test file, or the test in it, that must fail then."""
 
     name: str
     file: str
@@ -108,7 +108,8 @@ def page(outcomes: list[Outcome]) -> str:
     ]
     for one in outcomes:
         where = one.fault.file.removeprefix("src/tapeout/")
-        test = f"{Path(one.fault.test).name}: {one.caught_by}" if one.caught_by else "**nothing**"
+        file = Path(one.fault.test.split("::")[0]).name
+        test = f"{file}: {one.caught_by}" if one.caught_by else "**nothing**"
         lines.append(f"| {one.fault.name} | `{where}` | {test} | {one.wall_s:.0f} |")
     caught = sum(bool(one.caught_by) for one in outcomes)
     return "\n".join([*lines, "", f"{caught} of {len(outcomes)} faults are caught."]) + "\n"

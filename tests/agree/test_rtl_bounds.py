@@ -193,7 +193,7 @@ def test_every_end_of_every_memory(cls, component, sizes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("component", "sizes"), [(LARGE, LARGE_SIZES), (ODD, ODD_SIZES)])
 @pytest.mark.parametrize("cls", CHECKED)
 def test_every_end_of_every_memory_long(cls, component, sizes, seed):

@@ -39,10 +39,9 @@ def test_every_pair_of_formats(pair):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 5))
 @pytest.mark.parametrize("pair", PAIRS, ids=NAMES)
-def test_every_pair_of_formats_long(pair, seed):
-    agree(UNIT, pair, rows=256, seed=seed)
+def test_every_pair_of_formats_long(pair):
+    agree(UNIT, pair, rows=256, seed=2)
 
 
 def fewer_formats(names, stages):

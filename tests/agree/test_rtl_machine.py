@@ -47,9 +47,8 @@ def written(place, chip, *, batch, tokens, order_seed=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("chip", ["nano", "small"])
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize(("tokens", "order_seed"), [(64, 5), (8, None)])
-def test_the_shipped_model_writes_the_same_text(chip, batch, tokens, order_seed):
-    """With a seed, under random stalls and latencies of the memory."""
-    wanted = written("sim", chip, batch=batch, tokens=tokens)
-    assert len(wanted) > batch * tokens
-    assert written("rtl", chip, batch=batch, tokens=tokens, order_seed=order_seed) == wanted
+def test_the_shipped_model_writes_the_same_text(chip, batch):
+    """Under random stalls and latencies of the memory."""
+    wanted = written("sim", chip, batch=batch, tokens=64)
+    assert len(wanted) > batch * 64
+    assert written("rtl", chip, batch=batch, tokens=64, order_seed=batch) == wanted

@@ -63,6 +63,7 @@ def modules(folder):
     return (folder / "files.f").read_text().split()
 
 
+@pytest.mark.slow
 def test_lint_has_nothing_to_say(nano):
     lint(nano, "tapeout_nano")
 

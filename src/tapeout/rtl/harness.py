@@ -14,7 +14,7 @@ from .component import Component
 
 U8 = NDArray[np.uint8]
 
-STREAMS = verilated.Bench(main="harness.cpp")
+STREAMS = verilated.Bench(main="harness.cpp", shared=True)
 VIOLATIONS = {
     1: "dropped a beat that was not taken",
     2: "changed a payload that was not taken",

@@ -31,6 +31,7 @@ WARNINGS = ("-Wall", "-Wno-WIDTH", "-Wno-CASEOVERLAP", "-Wno-UNUSEDSIGNAL", "-Wn
 UNKNOWN = ("--x-initial", "unique", "--x-assign", "unique")
 VERILATE = ("--cc", "-O3", "--no-timing", *UNKNOWN, *WARNINGS)
 PART_BYTES = 1 << 20  # of C++ that are compiled at once
+SMALL_BYTES = 100_000  # of C++: less takes no longer than the headers, which all parts include
 MODULE = re.compile(r"^module (\w+)", re.MULTILINE)
 ARRAY = re.compile(r"^\s*reg \[[\d:]+\] (\w+) \[[\d:]+\];", re.MULTILINE)
 
@@ -183,16 +184,17 @@ def _verilate(root: Path, folder: Path, name: str, flags: tuple[str, ...]) -> No
 def _compile(root: Path, tool: tuple[str, ...], folder: Path, path: Path, *, trace: bool) -> None:
     """Compile many files as one, which is many times faster than one by one; a few such at once.
 
-    What runs once, at the start, is not optimised.
+    What runs once, at the start, is not optimised, if it is worth a file of its own.
     """
     runtime = _runtime(root, tool, trace=trace)
     include = [*_include(root, trace=trace), f"-I{folder}"]
     once = sorted(folder.glob("V*__Slow.cpp"))
     often = sorted({*folder.glob("V*.cpp"), folder / "main.cpp"} - {*once})
+    if _bytes([*often, *once]) < SMALL_BYTES:
+        often, once = [*often, *once], []
     commands, objects = [], []
     for name, units, flags in (("often", often, ()), ("once", once, ("-O0",))):
-        total = sum(unit.stat().st_size for unit in units)
-        count = max(1, min(os.cpu_count() or 1, total // PART_BYTES))
+        count = max(1, min(os.cpu_count() or 1, _bytes(units) // PART_BYTES))
         for number, group in enumerate(_shared_out(units, count)):
             part = folder / f"{name}{number}.cpp"
             text = "".join(f'#include "{unit.name}"\n' for unit in group)
@@ -202,6 +204,10 @@ def _compile(root: Path, tool: tuple[str, ...], folder: Path, path: Path, *, tra
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         list(workers.map(lambda command: _call(command, root), commands))
     _finish([tool[0], "-shared", *map(str, [*objects, *runtime])], root, path)
+
+
+def _bytes(units: list[Path]) -> int:
+    return sum(unit.stat().st_size for unit in units)
 
 
 def _shared_out(units: list[Path], count: int) -> list[list[Path]]:
