@@ -68,7 +68,7 @@ def _merged(memories: Iterable[ListedMemory]) -> list[ListedMemory]:
     return [
         replace(
             kind,
-            arrays=tuple(name for each in same for name in each.arrays),
+            arrays=tuple(sorted((each.arrays[0] for each in same), key=lambda n: (len(n), n))),
             copies=kind.copies * len(same),
         )
         for kind, same in alike.items()
