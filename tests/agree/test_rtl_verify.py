@@ -7,15 +7,24 @@ import re
 from dataclasses import replace
 
 import pytest
+from pywellen import Waveform
 
 from machines import chip_named
 from tapeout.isa import Queue
+from tapeout.rtl.sizes import core_sizes
+from tapeout.rtl.traffic import reach, read_users, write_users
 from tapeout.rtl.trap import Trap
 from tapeout.runtime import lockstep
 from tapeout.runtime.cosimulate import Replay
 from tapeout.runtime.random_chips import random_chip
 from tapeout.runtime.random_trials import random_trial
-from tapeout.runtime.verification import Campaign, run_trial, write_waves
+from tapeout.runtime.verification import (
+    WAVES_AFTER_CYCLES,
+    WAVES_BEFORE_CYCLES,
+    Campaign,
+    run_trial,
+    write_waves,
+)
 
 NANO = chip_named("nano")
 FEW = (2, 3, 9, 19, 29, 49)
@@ -83,8 +92,12 @@ class OtherWay(Replay):
 @pytest.mark.parametrize(
     ("other", "problem"),
     [
-        (OtherBits, r"l1 0xca05: expected 0x9b, got 0x64\n  expected 0xca00: ccd099c0 569b78c0 "),
-        (OtherRegister, r"register 0x1f: expected 0x02, got 0x00"),
+        (
+            OtherBits,
+            r"l1 0xca05 \(dst, row 0, byte 5\): expected 0x9b, got 0x64\n"
+            r"  expected 0xca00: ccd099c0 569b78c0 ",
+        ),
+        (OtherRegister, r"register 31: expected 2, got 0"),
         (OtherWay, r"the command processor is at instruction 31"),
     ],
 )
@@ -97,15 +110,48 @@ def test_what_differs_is_found_where_it_happens(other, problem, monkeypatch):
     assert failure.cycle > 0
 
 
+@pytest.fixture(scope="module")
+def failed_waves(tmp_path_factory):
+    """Signals by name around a failure, and when it was."""
+    path = tmp_path_factory.mktemp("waves") / "waves.fst"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lockstep, "Replay", OtherBits)
+        result = run_trial(random_trial(NANO, 2), NANO)
+        time = write_waves(NANO, result, path)
+    assert time == 2 * result.failure.cycle
+    waves = {each.full_name: each for each in Waveform(str(path)).all_vars()}
+    return waves, result.failure.cycle
+
+
 @pytest.mark.slow
-def test_waves_are_written_around_a_failure(monkeypatch, tmp_path):
-    monkeypatch.setattr(lockstep, "Replay", OtherBits)
-    result = run_trial(random_trial(NANO, 2), NANO)
-    write_waves(NANO, result, tmp_path / "waves.vcd")
-    lines = (tmp_path / "waves.vcd").read_text().splitlines()
-    times = [int(line[1:]) for line in lines if line.startswith("#")]
-    assert len(lines) > 10_000
-    assert times[0] < 2 * result.failure.cycle < times[-1]
+def test_waves_are_written_around_a_failure(failed_waves):
+    waves, cycle = failed_waves
+    assert len(waves) > 10_000
+    clock = [(time, value) for time, value in waves["TOP.clk"].signal]
+    assert clock[0][0] // 2 == max(0, cycle - WAVES_BEFORE_CYCLES)
+    assert clock[-1][0] // 2 == cycle + WAVES_AFTER_CYCLES
+    ended = waves["TOP.trace0_vu_valid"].signal
+    assert ended.value_at(2 * cycle)
+
+
+@pytest.mark.slow
+def test_bursts_are_as_the_guide_says(failed_waves):
+    waves, _ = failed_waves
+    sizes = core_sizes(NANO)
+    seen = set()
+    edges = [time - 1 for time, value in waves["TOP.clk"].signal if value]
+    for channel, users in (("ar", read_users(sizes)), ("aw", write_users(sizes))):
+        names = ("valid", "ready", "id", "len", "addr")
+        ports = [waves[f"TOP.memory0_{channel}{name}"].signal for name in names]
+        for time in edges[1:]:
+            valid, ready, number, length, address = (port.value_at(time) for port in ports)
+            if valid and ready:
+                seen.add((channel, number))
+                assert length < users[number].longest_beats
+                assert address % sizes.bus_bytes == 0
+                last = address + length * sizes.bus_bytes
+                assert address // reach(sizes) == last // reach(sizes)
+    assert len(seen) > 3
 
 
 @pytest.mark.slow

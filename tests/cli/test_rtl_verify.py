@@ -98,14 +98,15 @@ def test_ctrl_c_leaves_what_there_is():
 def test_waves_are_of_the_first_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     written: list[tuple[str, int, Path]] = []
 
-    def write(chip: Chip, result: Result, path: Path) -> None:
+    def write(chip: Chip, result: Result, path: Path) -> int:
         written.append((chip.name, result.seed, path))
+        return 84
 
     monkeypatch.setattr(verification, "write_waves", write)
-    path = tmp_path / "a.vcd"
+    path = tmp_path / "a.fst"
     _, text = run("--programs", "20", "--seed", "9", "--configurations", "1", "--waves", str(path))
     assert written == [("nano", 13, path)]
-    assert f"waves of seed 13: {path}\n" in text
+    assert f"waves of seed 13, which differs at 84 ps: {path}\n" in text
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,8 @@ def test_waves_are_of_the_first_difference(monkeypatch: pytest.MonkeyPatch, tmp_
     [
         (["--programs", "0"], "--programs"),
         (["--seed", "-1"], "--seed"),
-        (["--waves", "nowhere/a.vcd"], "the waves must be a file in a folder that exists"),
+        (["--waves", "nowhere/a.fst"], "a file in a folder that exists and may be written"),
+        (["--waves", "a.vcd"], "the waves must be a file .fst, not .vcd"),
     ],
 )
 def test_a_mistake_ends_with_2(

@@ -16,12 +16,15 @@ import pytest
 from tapeout.chip import MatrixUnit, VectorUnit, load_chip
 from tapeout.errors import ConfigError
 from tapeout.rtl.deliverable import check_folder, commands, deliver, write_delivery
+from tapeout.rtl.registers_map import COUNTERS, register
+from tapeout.rtl.trap import Trap
 from tapeout.rtl.verilated import verilator_root
 from tapeout.rtl.verilog import run_yosys
 
 HUGE = pytest.mark.huge
 CHIPS = Path(__file__).parents[2] / "chips"
 NANO = load_chip(CHIPS / "nano.toml")
+BANKS = NANO.core.l1_banks
 YOSYS = "read_verilog -sv {files}; hierarchy -check -top {top}; proc; check -assert"
 AGAIN = """
 import sys
@@ -105,6 +108,39 @@ def test_pages_name_what_is_there(nano):
         assert port in ("clk", "rst") or f"{{{port}" in constraints
 
 
+def test_the_guide_lists_every_memory(nano):
+    guide = (nano / "integration.md").read_text().split("## Memories")[1].split("## Ports")[0]
+    listed = {}
+    for row in re.findall(r"^\| `(\w+)` \| (.*) \|$", guide, re.MULTILINE):
+        arrays, lines, bits, _, _, _, _, copies, all_bits = row[1].split(" | ")
+        for array in re.findall(r"\w+", arrays):
+            listed[row[0], array] = int(lines), int(bits)
+        assert int(all_bits.replace(",", "")) == int(lines) * int(bits) * int(copies)
+    texts = {Path(path).stem: (nano / path).read_text() for path in modules(nano)}
+    array = re.compile(r"^ *reg \[(\d+):0\] (\w+) \[(\d+):0\];", re.MULTILINE)
+    assert listed == {
+        (module, name): (int(lines) + 1, int(bits) + 1)
+        for module, text in texts.items()
+        for bits, name, lines in array.findall(text)
+    }
+    assert (
+        f"| `sram_512x256_8` | `store` | 256 | 512 | 64 | 1, 1 | clock | old | {BANKS} |" in guide
+    )
+    assert "| `counters` | `store` | 64 | 8 | 1 | 14, 3 | now | old | 1 |" in guide
+    assert "| `histogram` | `store` | 256 | 71 | 1 | 1, 1 | clock | new | 1 |" in guide
+
+
+def test_the_guide_says_what_each_trap_and_counter_is(nano):
+    guide = (nano / "integration.md").read_text()
+    for trap in Trap:
+        assert f"| {trap.value} | `{trap.name}` | {trap.meaning} |" in guide
+    for counter in COUNTERS:
+        at = register(counter.name).offset
+        assert f"| `{at:#05x}` | `{counter.name}` | {counter.meaning} |" in guide
+    assert "Queues: 0 cp, 1 ld, 2 st, 3 mu, 4 vu." in guide
+    assert "| 2 | `load` | tiles and pages | 64 | as accepted |" in guide
+
+
 def test_a_stale_file_goes_and_others_stay(tmp_path):
     write_delivery({"rtl/a.sv": "a", "manifest.json": '{"files": {"rtl/a.sv": ""}}'}, tmp_path)
     (tmp_path / "mine.txt").write_text("mine")
@@ -141,13 +177,11 @@ def test_a_file_is_no_folder(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.huge
 def test_yosys_finds_no_loop_and_nothing_undriven(nano):
     run_yosys(YOSYS.format(files=" ".join(modules(nano)), top="tapeout_nano"), nano)
 
 
 @pytest.mark.slow
-@pytest.mark.huge
 def test_two_builds_are_equal(nano, tmp_path):
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
     words = [sys.executable, "-c", AGAIN, str(CHIPS / "nano.toml"), str(tmp_path)]
@@ -158,7 +192,6 @@ def test_two_builds_are_equal(nano, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.huge
 def test_the_bench_passes(nano, tmp_path):
     command = commands("tapeout_nano")["simulate"].split(" && ")[0]
     done = verilator(f"{command} -CFLAGS -O0 --Mdir {tmp_path}", nano)

@@ -1,5 +1,6 @@
 """`tapeout rtl`: a chip's hardware: build and verify it."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -56,15 +57,15 @@ def verify(
         int | None, typer.Option(min=0, help="Only this random chip runs them.")
     ] = None,
     waves: Annotated[
-        Path | None, typer.Option(help="Write the waveform around the first difference (VCD).")
+        Path | None, typer.Option(help="A file for the waveform around the first difference, .fst.")
     ] = None,
     missing: Annotated[bool, typer.Option(help="List what is not covered.")] = False,
 ) -> None:
     """Compare a chip's hardware with the simulator, after every instruction of random programs."""
     from tapeout.chip import load_chip
 
-    if waves and (waves.is_dir() or not waves.absolute().parent.is_dir()):
-        raise ConfigError("the waves must be a file in a folder that exists", where=str(waves))
+    if waves:
+        _check_waves(waves)
     base = load_chip(file)
     differs, whole = False, True
     for chip, option in _chips(base, configurations, configuration):
@@ -130,12 +131,27 @@ def _run(campaign: "Campaign", seeds: range, command: str) -> bool:
     return True
 
 
+def _check_waves(path: Path) -> None:
+    """What would else be found after hours."""
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(
+            "the waves must be a file in a folder that exists and may be written", where=str(path)
+        )
+    if path.suffix != ".fst":
+        raise ConfigError(
+            f"the waves must be a file .fst, not {path.suffix or path.name}",
+            where=str(path),
+            hint="GTKWave and Surfer open it; GTKWave's fst2vcd makes VCD of it",
+        )
+
+
 def _write_waves(chip: "Chip", result: "Result", path: Path) -> None:
     from tapeout.runtime.verification import write_waves
 
     with _progress(f"{chip.name}: compiling with waveforms, which takes minutes the first time"):
-        write_waves(chip, result, path)
-    print(f"waves of seed {result.seed}: {path}")
+        time_ps = write_waves(chip, result, path)
+    print(f"waves of seed {result.seed}, which differs at {time_ps} ps: {path}")
 
 
 def _text(name: str, out: Path, files: dict[str, str]) -> str:

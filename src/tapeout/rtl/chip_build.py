@@ -49,7 +49,7 @@ def _key(chip: Chip) -> str:
     package = Path(str(files("tapeout")))
     sources = [path for room in ROOMS for path in sorted((package / room).rglob("*.*"))]
     parts += [
-        path.read_text(encoding="utf-8") for path in sources if path.suffix in (".py", ".cpp")
+        path.read_text(encoding="utf-8") for path in sources if path.suffix in (".py", ".cpp", ".h")
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -9,7 +9,7 @@
 #include "verilated.h"
 #include "verilated_syms.h"
 #ifdef TRACE
-#include "verilated_vcd_c.h"
+#include "verilated_fst_c.h"
 #endif
 
 // An instruction was executed, sent or done: the same layout as simulation.py's EVENT.
@@ -149,7 +149,7 @@ struct Simulation {
     int64_t event_count = 0, events_read = 0, lost_events = 0, retired_at = -1;
     std::vector<Array> arrays;
 #ifdef TRACE
-    std::unique_ptr<VerilatedVcdC> trace;
+    std::unique_ptr<VerilatedFstC> trace;
     std::string trace_path;
     int64_t trace_from = 0, trace_to = 0;
 #endif
@@ -227,7 +227,7 @@ struct Simulation {
 #ifdef TRACE
         if (!trace_path.empty() && memory.cycle >= trace_from && memory.cycle < trace_to) {
             if (!trace) {
-                trace = std::make_unique<VerilatedVcdC>();
+                trace = std::make_unique<VerilatedFstC>();
                 top->trace(trace.get(), 99);
                 trace->open(trace_path.c_str());
             }

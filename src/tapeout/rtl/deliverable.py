@@ -24,13 +24,12 @@ from tapeout.isa import (
     encode,
 )
 
-from .core import READERS, UNITS, WRITERS
+from .integration import integration_guide
 from .ip_xact import ip_xact, port_list
 from .registers_map import CORE, registers_page
 from .sizes import core_sizes
-from .top import Top
-from .trap import Trap
-from .verilog import to_modules
+from .top import RESET_CYCLES, Top
+from .verilog import to_design
 
 if TYPE_CHECKING:
     from .component import Component
@@ -49,13 +48,14 @@ def deliver(chip: Chip, progress: Callable[[str], None] = lambda _: None) -> dic
     top = Top(chip)
     name, made_by = top.module_name, f"tapeout {version('tapeout')}"
     head = f"// Chip {chip.name}, fingerprint {chip.fingerprint}. Made by {made_by}: do not edit.\n"
-    modules = to_modules(top, progress)
-    sources = tuple(f"rtl/{module}.sv" for module in modules)
+    design = to_design(top, progress)
+    sources = tuple(f"rtl/{module}.sv" for module in design.modules)
+    texts = zip(sources, design.modules.values(), strict=True)
     contents = {
-        **{path: f"{head}//\n{text}" for path, text in zip(sources, modules.values(), strict=True)},
+        **{path: f"{head}//\n{text}" for path, text in texts},
         FILE_LIST: "".join(f"{source}\n" for source in sources),
         "registers.md": registers_page(),
-        "integration.md": integration_guide(chip, top),
+        "integration.md": integration_guide(chip, top, design),
         f"constraints/{name}.sdc": constraints(chip, top),
         f"{name}.core": fusesoc(name, sources),
         f"{name}.xml": ip_xact(
@@ -188,9 +188,9 @@ def constraints(chip: Chip, top: "Component") -> str:
         f"# {top.module_name}: everything runs on clk; the inputs of gated clocks are clk too.",
         f"create_clock -name clk -period {period_ns:.4f} [get_ports clk]",
         "set_clock_uncertainty 0.03 [get_clocks clk]",
-        "# Synchronous reset: held for at least 4 cycles; a path of several cycles.",
-        "set_multicycle_path -setup 4 -from [get_ports rst]",
-        "set_multicycle_path -hold 3 -from [get_ports rst]",
+        f"# Synchronous reset: held for at least {RESET_CYCLES} cycles; a path of several cycles.",
+        f"set_multicycle_path -setup {RESET_CYCLES} -from [get_ports rst]",
+        f"set_multicycle_path -hold {RESET_CYCLES - 1} -from [get_ports rst]",
     ]
     for name, _, direction in port_list(top):
         if name not in ("clk", "rst"):
@@ -198,33 +198,6 @@ def constraints(chip: Chip, top: "Component") -> str:
             kind = "input" if direction == "in" else "output"
             lines.append(f"set_{kind}_delay {outside_ns:.4f} -clock clk {ports}")
     return "\n".join(lines) + "\n"
-
-
-def integration_guide(chip: Chip, top: "Component") -> str:
-    """What must be connected, and how a host runs a program."""
-    sizes = core_sizes(chip)
-    ids = ", ".join(f"{i} {name}" for i, name in enumerate(READERS))
-    write_ids = ", ".join(f"{i} {name}" for i, name in enumerate(WRITERS))
-    traps = "\n".join(f"| {trap.value} | `{trap.name}` |" for trap in Trap)
-    ports = "\n".join(
-        f"| `{name}` | {direction} | {width} |" for name, width, direction in port_list(top)
-    )
-    return Template(_text("integration.md")).substitute(
-        name=top.module_name,
-        chip=chip.name,
-        fingerprint=chip.fingerprint,
-        cores=chip.cores,
-        clock_ghz=f"{chip.clock_hz / 1e9:g}",
-        bus_bits=sizes.bus_bits,
-        l1_bytes=chip.core.l1_bytes,
-        scale_bytes=chip.core.scale_bytes,
-        acc_bytes=8 * chip.matrix.accumulators,
-        ids=ids,
-        write_ids=write_ids,
-        queues=", ".join(("cp", *UNITS)),
-        traps=traps,
-        ports=ports,
-    )
 
 
 def bench(chip: Chip, top: "Component") -> str:

@@ -8,7 +8,7 @@
 #include "ports.h"
 #include "verilated.h"
 #ifdef TRACE
-#include "verilated_vcd_c.h"
+#include "verilated_fst_c.h"
 #endif
 
 struct Port {
@@ -37,7 +37,7 @@ struct Model {
     std::unique_ptr<MODEL> top;
     std::vector<Port> ports;
 #ifdef TRACE
-    std::unique_ptr<VerilatedVcdC> trace;
+    std::unique_ptr<VerilatedFstC> trace;
 #endif
 
     explicit Model(int32_t seed) {
@@ -176,7 +176,7 @@ void model_tick(Model* model, int64_t cycles) {
 
 int32_t model_trace(Model* model, const char* path) {
 #ifdef TRACE
-    model->trace = std::make_unique<VerilatedVcdC>();
+    model->trace = std::make_unique<VerilatedFstC>();
     model->top->trace(model->trace.get(), 99);
     model->trace->open(path);
     return model->trace->isOpen();

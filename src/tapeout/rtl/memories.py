@@ -46,6 +46,20 @@ class Memory:
         mask = self.cell.bits("RD_TRANSPARENCY_MASK")
         return [w for w in range(self.writers) if mask[reader * self.writers + w] == "1"]
 
+    def parts_written(self, writer: int) -> int:
+        """Parts of a line that a port writes each by itself."""
+        return len(list(self._parts(writer)))
+
+    @property
+    def clocked(self) -> bool:
+        """Whether all ports read at the clock."""
+        return all(self._flag("RD_CLK_ENABLE", reader) for reader in range(self.readers))
+
+    @property
+    def new_data(self) -> bool:
+        """Whether a port reads what is written in the same cycle."""
+        return any(self._seen(reader) for reader in range(self.readers))
+
     def reads(self) -> Iterator[Signal]:
         """What it depends on."""
         for reader in range(self.readers):

@@ -113,16 +113,16 @@ class Counter:
 COUNTERS: tuple[Counter, ...] = (
     Counter(name="CYCLES", meaning="cycles in which a program runs"),
     Counter(name="INSTRUCTIONS", meaning="instructions that have ended", bits=3),
-    Counter(name="MU_BUSY", meaning="cycles in which the matrix unit works"),
-    Counter(name="MU_WAITING", meaning="cycles in which its queue waits for a counter"),
+    Counter(name="MU_BUSY", meaning="cycles in which the array of the matrix unit works"),
+    Counter(name="MU_WAITING", meaning="cycles in which its next instruction waits for another"),
     Counter(name="VU_BUSY", meaning="cycles in which the vector unit works"),
-    Counter(name="VU_WAITING", meaning="cycles in which its queue waits for a counter"),
+    Counter(name="VU_WAITING", meaning="cycles in which its next instruction waits for another"),
     Counter(name="LD_BUSY", meaning="cycles in which the load unit works"),
     Counter(name="ST_BUSY", meaning="cycles in which the store unit works"),
-    Counter(name="READ_BEATS", meaning="beats that memory has sent"),
-    Counter(name="READ_WAITING", meaning="cycles in which a read waits for memory"),
-    Counter(name="WRITE_BEATS", meaning="beats that memory has taken"),
-    Counter(name="WRITE_WAITING", meaning="cycles in which a write waits for memory"),
+    Counter(name="READ_BEATS", meaning="beats of data that have been read"),
+    Counter(name="READ_WAITING", meaning="cycles in which a read's address is not taken"),
+    Counter(name="WRITE_BEATS", meaning="beats of data that have been written"),
+    Counter(name="WRITE_WAITING", meaning="cycles in which a write's data is not taken"),
 )
 """What is counted; the control block itself counts the first."""
 

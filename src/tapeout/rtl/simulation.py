@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from . import verilated
 from .component import Component
 from .memory_options import MemoryOptions, options_struct
+from .top import RESET_CYCLES
 
 U8 = NDArray[np.uint8]
 
@@ -26,7 +27,7 @@ QUEUES = ("cp", "ld", "st", "mu", "vu")
 EVENT = np.dtype([("cycle", "<i8"), ("number", "<i4"), ("core", "<i2"), ("queue", "<i2")])
 """An instruction of a queue was done, or one of cp was executed or sent; queue: of QUEUES."""
 
-RESET_CYCLES = 4
+CYCLE_PS = 2  # of a waveform's time: the clock is low, then high
 CHUNK_CYCLES = 50_000  # after which Python looks for Ctrl-C
 IDLE_CYCLES = 1_000_000
 OKAY = 0
@@ -74,7 +75,7 @@ class _Array(ctypes.Structure):
 
 @dataclass(frozen=True, kw_only=True)
 class Waves:
-    """A waveform (VCD) of the cycles first..last."""
+    """A waveform (FST) of the cycles first..last."""
 
     path: Path
     first: int = 0

@@ -61,6 +61,7 @@ class Sram(Cell):
             raise ValueError(f"width must be a multiple of {part} bits, not {width}")
         name = f"sram_{width}x{depth}_{part}"
         line_bits = (depth - 1).bit_length()
+        self.width, self.depth, self.part = width, depth, part
         super().__init__(
             {
                 "read_enable": In(1),

@@ -11,6 +11,9 @@ from .control import Control
 from .core import TRACE, Core
 from .sizes import core_sizes
 
+RESET_CYCLES = 4
+"""So long reset must be held, at least."""
+
 
 class Top(Component):
     """A whole chip: one module, with an AXI4 master for each core and one AXI4-Lite slave.

@@ -30,6 +30,9 @@ COMPILE = ("-std=c++17", "{optimise}", "-fPIC", "-fno-strict-aliasing", "-w")
 WARNINGS = ("-Wall", "-Wno-WIDTH", "-Wno-CASEOVERLAP", "-Wno-UNUSEDSIGNAL", "-Wno-DECLFILENAME")
 UNKNOWN = ("--x-initial", "unique", "--x-assign", "unique")
 VERILATE = ("--cc", "-O3", "--no-timing", *UNKNOWN, *WARNINGS)
+FST_PACKERS = Path(str(files("tapeout.rtl"))) / "fst"
+"""Headers in place of those of zlib and LZ4, which need not be installed."""
+
 PART_BYTES = 1 << 20  # of C++ that are compiled at once
 SMALL_BYTES = 100_000  # of C++: less takes no longer than the headers, which all parts include
 MODULE = re.compile(r"^module (\w+)", re.MULTILINE)
@@ -69,10 +72,11 @@ def library(component: Component, bench: Bench, *, trace: bool = False) -> Path:
     verilate = (
         *VERILATE,
         *(shared.FLAGS if bench.shared else ()),
-        *(("--trace-vcd",) if trace else ()),
+        *(("--trace-fst",) if trace else ()),
     )
     compile_flags = tuple(flag.format(optimise=bench.optimise) for flag in COMPILE)
     parts = [*sources.values(), *verilate, *compile_flags, *_versions(root, compiler)]
+    parts += _packers() if trace else []
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     path = cache_folder() / f"{name[:40]}-{key}.so"
     if not path.exists():
@@ -223,8 +227,8 @@ def _shared_out(units: list[Path], count: int) -> list[list[Path]]:
 
 def _runtime(root: Path, tool: tuple[str, ...], *, trace: bool) -> list[Path]:
     """Objects of Verilator's run-time library, which all models share."""
-    names = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else [])]
-    parts = [*_versions(root, tool[0]), *tool[1:]]
+    names = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
+    parts = [*_versions(root, tool[0]), *tool[1:], *(_packers() if trace else [])]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     objects = [
         cache_folder() / f"{name}-{key}-{'traced' if trace else 'plain'}.o" for name in names
@@ -236,10 +240,14 @@ def _runtime(root: Path, tool: tuple[str, ...], *, trace: bool) -> list[Path]:
     return objects
 
 
+def _packers() -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in sorted(FST_PACKERS.iterdir())]
+
+
 def _include(root: Path, *, trace: bool) -> list[str]:
     include = root / "include"
     defines = ["-DVL_TIME_CONTEXT", "-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(trace)}"]
-    traced = ["-DTRACE", "-DVM_TRACE_VCD=1"] if trace else []
+    traced = ["-DTRACE", f"-I{FST_PACKERS}"] if trace else []
     return [f"-I{include}", f"-I{include / 'vltstd'}", *defines, *traced]
 
 

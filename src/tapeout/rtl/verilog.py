@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -21,7 +22,9 @@ from amaranth.lib.wiring import In
 
 from .cell import Cell
 from .component import Component, Emitter, port_name
+from .memory_list import ListedMemory, instances, list_memories
 from .netlist import read_rtlil
+from .sram import Sram
 from .wide_nets import allow_wide_modules
 from .writer import to_text
 
@@ -40,17 +43,28 @@ NAME = re.compile(r'\\[^\s"\\]+')  # a public name of RTLIL, also inside a strin
 FAR = 1 << 20  # a number of a port behind all others
 
 
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A component and everything that it instantiates, leaves first."""
+
+    modules: dict[str, str]
+    """The SystemVerilog of each."""
+    memories: tuple[ListedMemory, ...]
+    instances: dict[str, int]
+    """How often each module is there."""
+
+
 def to_verilog(top: Component) -> str:
     """The SystemVerilog of a component and of everything that it instantiates, leaves first."""
-    return "\n".join(_modules(top, headers={}).values())
+    return "\n".join(_design(top, headers={}).modules.values())
 
 
-def to_modules(top: Component, progress: Callable[[str], None] = lambda _: None) -> dict[str, str]:
-    """The same by module, each under a comment that says what it is.
+def to_design(top: Component, progress: Callable[[str], None] = lambda _: None) -> Design:
+    """The same by module, each under a comment that says what it is, and what is in it.
 
     `progress` is told each module when it is begun.
     """
-    return _modules(top, headers=None, progress=progress)
+    return _design(top, headers=None, progress=progress)
 
 
 def to_rtlil(top: Component) -> tuple[list[str], list[Cell]]:
@@ -59,18 +73,24 @@ def to_rtlil(top: Component) -> tuple[list[str], list[Cell]]:
     return list(texts.values()), [each for each in components if isinstance(each, Cell)]
 
 
-def _modules(
+def _design(
     top: Component,
     headers: dict[str, str] | None,
     progress: Callable[[str], None] = lambda _: None,
-) -> dict[str, str]:
+) -> Design:
     components, texts = _components(top, progress)
     cells = {each.module_name: each for each in components if isinstance(each, Cell)}
     rtlil = "\n".join([*texts.values(), *(_blackbox(cell) for cell in cells.values())])
     if headers is None:
         headers = {each.module_name: inspect.getdoc(each) or "" for each in components}
     written = {name: cell.text for name, cell in cells.items()}
-    return to_text(read_rtlil(_clean(rtlil, top.module_name)), top.module_name, headers, written)
+    netlists = read_rtlil(_clean(rtlil, top.module_name))
+    srams = {name: cell for name, cell in cells.items() if isinstance(cell, Sram)}
+    return Design(
+        modules=to_text(netlists, top.module_name, headers, written),
+        memories=list_memories(netlists, top.module_name, srams),
+        instances=instances(netlists, top.module_name),
+    )
 
 
 def _components(

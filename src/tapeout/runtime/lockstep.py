@@ -26,6 +26,9 @@ REGISTER_BYTES = 6
 ROW_BYTES = 16
 """So many bytes around one that differs are shown."""
 
+RESULTS = ("dst", "acc", "scale", "state", "out")
+"""Fields of instructions that say where a result begins."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
@@ -75,7 +78,7 @@ class Lockstep:
         for (cycle, number, _, _), writes in zip(mine, done, strict=True):
             if writes:
                 images = self._images(write.memory for write in writes)
-                self._raise(self.replay.check(number, writes, images), cycle, number)
+                self._raise(self.replay.check(number, writes, images), cycle, number, writes)
         now = self.machine.simulation.cycle - 1
         for cycle, number, _, queue in mine:
             if cycle == now and queue == Queue.CP:  # later, the next may have written already
@@ -92,7 +95,7 @@ class Lockstep:
             [
                 *self.replay.check_all(self._images(self.replay.images)),
                 *self._different_registers(),
-                *_found(compare("counters", 0, counters, self._counters.reshape(-1))),
+                *_found(compare("counter", 0, counters, self._counters.reshape(-1))),
             ]
         )
         if executed != instructions:
@@ -160,15 +163,32 @@ class Lockstep:
         wide[:, 2:] = self._registers[:, :REGISTER_BYTES]
         return (wide.view(np.int64).reshape(-1) >> 16).tolist()
 
-    def _raise(self, found: list[Difference], cycle: int = -1, number: int = -1) -> None:
+    def _raise(
+        self,
+        found: list[Difference],
+        cycle: int = -1,
+        number: int = -1,
+        writes: Iterable[Write] = (),
+    ) -> None:
         if found:
-            self.fail(self._shown(found[0]), cycle=cycle, number=number)
+            place = self._place(found[0], number, writes)
+            self.fail(self._shown(found[0], place), cycle=cycle, number=number)
 
-    def _shown(self, one: Difference) -> str:
+    def _place(self, one: Difference, number: int, writes: Iterable[Write]) -> str:
+        """Which number of which result of the instruction it is."""
+        for write in writes:
+            for row, (start, end) in enumerate(write.ranges):
+                if write.memory == one.memory and start <= one.address < end:
+                    op = self.case.instructions[number].op
+                    names = [name for name in RESULTS if getattr(op, name, None) == write.start]
+                    at = [*names[:1], f"row {row}", f"byte {one.address - start}"]
+                    return f" ({', '.join(at)})"
+        return ""
+
+    def _shown(self, one: Difference, place: str) -> str:
         """A difference, with the bytes around it."""
-        problem = f"{one.memory} {one.address:#x}: expected {one.expected:#04x}, got {one.got:#04x}"
         if one.memory not in self.replay.images:
-            return problem
+            return f"{one.memory} {one.address}: expected {one.expected}, got {one.got}"
         start = one.address - one.address % ROW_BYTES
         rows = [
             f"  {name:8} {start:#x}: {image[start : start + ROW_BYTES].tobytes().hex(' ', -4)}"
@@ -177,8 +197,9 @@ class Lockstep:
                 ("got", self._image(one.memory)),
             )
         ]
+        at = f"{one.memory} {one.address:#x}{place}"
         more = f" ({one.count} bytes differ)" if one.count > 1 else ""
-        return "\n".join([problem + more, *rows])
+        return "\n".join([f"{at}: expected {one.expected:#04x}, got {one.got:#04x}{more}", *rows])
 
 
 def _found(difference: Difference | None) -> list[Difference]:

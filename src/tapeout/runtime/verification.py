@@ -12,7 +12,7 @@ from tapeout.rtl.chip_build import chip_build
 from tapeout.rtl.host import Driver
 from tapeout.rtl.machine import RtlMachine
 from tapeout.rtl.registers_map import ContextState
-from tapeout.rtl.simulation import SimulationError, Waves
+from tapeout.rtl.simulation import CYCLE_PS, SimulationError, Waves
 from tapeout.rtl.trap import Trap
 from tapeout.runtime.coverage import Coverage
 from tapeout.runtime.lockstep import FailedError, Failure, Lockstep
@@ -80,13 +80,17 @@ class Campaign:
         )
 
 
-def write_waves(chip: Chip, result: Result, path: Path) -> None:
-    """Run the trial of a result again, and write the waveform around its failure (VCD)."""
+def write_waves(chip: Chip, result: Result, path: Path) -> int:
+    """Run the trial of a result again, and write the waveform around its failure (FST).
+
+    Returns the time of the failure in it, in ps.
+    """
     assert result.failure is not None
     cycle = result.failure.cycle
     first, last = max(0, cycle - WAVES_BEFORE_CYCLES), cycle + WAVES_AFTER_CYCLES
     waves = Waves(path=path, first=first, last=last)
     run_trial(random_trial(chip, result.seed), chip, waves=waves)
+    return cycle * CYCLE_PS
 
 
 def run_trial(
