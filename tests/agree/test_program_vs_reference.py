@@ -104,14 +104,16 @@ def test_decode_goes_on_where_prefill_stopped(directory: Path):
     assert rms(np.concatenate(rows) - reference) <= ROUNDING * rms(reference)
 
 
-@pytest.mark.parametrize("window", [None, 50, 128, 130])
-def test_a_context_of_several_chunks_of_keys(window: int | None):
-    """300 tokens: three chunks of 128 keys, with and without a window that skips the first."""
+@pytest.mark.parametrize(("window", "tokens"), [(None, 900), (50, 300), (128, 300), (130, 300)])
+def test_a_context_of_several_chunks_of_keys(window: int | None, tokens: int):
+    """Up to eight chunks of 128 keys, with and without a window that skips the first."""
     model = shipped("draft")
     a = model.architecture
-    model = replace(model, architecture=replace(a, window=(window,) * a.layers))
-    ids = np.random.default_rng(1).integers(0, a.vocab_size, 300).tolist()
-    logits = Driver(model, compiled(model, RECIPES["fp32"], 300)).prefill(0, ids, chunk=64)
+    model = replace(
+        model, architecture=replace(a, window=(window,) * a.layers, max_positions=tokens)
+    )
+    ids = np.random.default_rng(1).integers(0, a.vocab_size, tokens).tolist()
+    logits = Driver(model, compiled(model, RECIPES["fp32"], tokens)).prefill(0, ids, chunk=64)
     reference = reference_logits(model, ids, double=True)
     assert rms(logits - reference) <= 2 * ROUNDING * rms(reference)
 

@@ -52,9 +52,10 @@ def test_the_chunk_follows_the_core():
     }
     assert chunks["nano"] == NANO.matrix.accumulators // NARROWEST_TILE
     assert chunks["mid"] == LARGEST_CHUNK
-    tight = replace(NANO, core=replace(NANO.core, l1_bytes=10240))
+    matrix = replace(NANO.matrix, accumulators=4096)
+    tight = replace(NANO, matrix=matrix, core=replace(NANO.core, l1_bytes=12288))
     chunk = build(a, FP8, tight, sequences=1, context_tokens=512).chunk_tokens
-    assert 1 <= chunk < chunks["nano"]
+    assert 1 <= chunk < matrix.accumulators // NARROWEST_TILE
     with pytest.raises(CapacityError):
         build(a, FP8, tight, sequences=1, context_tokens=512, chunk_tokens=2 * chunk)
 

@@ -12,7 +12,7 @@ from compiler.one_layer import Bench, architecture
 from machines import chip_named
 from tapeout.chip import Chip
 from tapeout.compiler import RECIPES
-from tapeout.compiler.linear import MOST_ROWS, Work, _slices  # pyright: ignore[reportPrivateUsage]
+from tapeout.compiler.plan import MOST_ROWS, Work, _slices  # pyright: ignore[reportPrivateUsage]
 from tapeout.compiler.projections import add_to_residual, gate, head
 from tapeout.errors import CapacityError
 from tapeout.isa import LoadTile, Matmul, VectorMatmul
@@ -221,10 +221,10 @@ def test_slices_cover_k_and_keep_scale_groups_whole(name: str, k: int, pieces: i
 
 
 def test_tiles_fit_the_fields_of_instructions():
-    """A decode step on a large core would like more rows of weights than an instruction names."""
+    """A long, flat product on a large core would like more rows than an instruction names."""
     full = chip_named("full")
     bench = Bench(
-        architecture(hidden=8192, intermediate=64), RECIPES["int8"], replace(full, cores=1), 1
+        architecture(hidden=1 << 19, intermediate=64), RECIPES["int8"], replace(full, cores=1), 1
     )
     program = bench.program(lambda b: add_to_residual(b, b.layout.gated, DOWN))
     loads = [i.op.rows for i in program.cores[0] if isinstance(i.op, LoadTile)]

@@ -1,18 +1,13 @@
 """Attention over the paged KV cache: append this step's keys and values, then read what counts."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from tapeout.compiler.append import (
-    KEY_SCALES,
-    KEYS,
-    VALUE_SCALES,
-    VALUES,
-    append,
-    append_rows,
-)
+from tapeout.compiler.append import append, append_rows
 from tapeout.compiler.core import Buffers, CodesTile, CoreBuilder, Tile32
 from tapeout.compiler.emitter import ZERO, Reg
-from tapeout.compiler.layout import FP32_BYTES, Codes, align, power_of_two, scale_pitch
+from tapeout.compiler.key_chunks import HeadState, KeyBuffers, KeyStream, Turns
+from tapeout.compiler.layout import FP32_BYTES, Codes, align, power_of_two
 from tapeout.compiler.spans import Span, each_sequence, in_tiles
 from tapeout.errors import CapacityError
 from tapeout.isa.fields import (
@@ -24,9 +19,15 @@ from tapeout.isa.fields import (
     Space,
     acc_pitch,
 )
-from tapeout.isa.instructions import LoadPages, Softmax
 from tapeout.numerics import ATTENTION_CHUNK
 from tapeout.numerics.formats import padded
+
+TOGETHER = (4, 2, 1)
+"""Chunks of keys that overlap; every turn of a loop starts when the one before is done."""
+
+
+TURNS = tuple(Turns(tiles=t, scales=s) for t, s in ((5, 4), (5, 3), (4, 4), (4, 3)))
+"""Buffers that keys and values should have, best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +36,7 @@ class AttentionPlan:
 
     tokens: int
     heads: int
-    copies: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadState:
-    """What one KV head's queries keep in L1 while keys stream by."""
-
-    head: int
-    queries: CodesTile
-    state: int
-    state_pitch: int
-    out: Tile32
+    turns: Turns
 
 
 def attention(b: CoreBuilder, layer: int) -> None:
@@ -75,13 +65,15 @@ def _attend(b: CoreBuilder, layer: int, heads: list[int], plan: AttentionPlan, s
             _begin(b, head, span, rows, plan.tokens * group, buffers)
             for head in heads[start : start + plan.heads]
         ]
-        keys = _KeyBuffers(b, plan, plan.tokens * group, buffers)
+        keys = KeyBuffers(b, plan.turns, plan.tokens * group, buffers)
         key, chunks = _chunks(b, span, window)
-        with e.loop(chunks):
-            for state in states:
-                _chunk(b, layer, state, span, rows, key, keys, window)
-            e.alu(AluFn.ADD, key, imm=ATTENTION_CHUNK, low=0, high=0, to=key)
-        e.free(key, chunks)
+        stream = KeyStream(b, layer, states, span, rows, keys, window)
+        stream.begin(key)
+        for turns, together in _turns(b, chunks):
+            with e.loop(turns):
+                stream.chunks(key, together)
+            e.free(turns)
+        e.free(key)
         for state in states:
             _finish(b, state, span, rows, group)
     e.free(rows)
@@ -108,54 +100,20 @@ def _chunks(b: CoreBuilder, span: Span, window: int) -> tuple[Reg, Reg]:
     return key, count
 
 
-class _KeyBuffers:
-    """Buffers that chunks of keys, values and probabilities take in turn."""
-
-    def __init__(self, b: CoreBuilder, plan: AttentionPlan, rows: int, buffers: Buffers):
-        kv, p = b.recipe.of("kv"), b.recipe.of("probabilities")
-        head = b.architecture.head_dim
-        self.pitch, self.scale_pitch = align(kv.row_bytes(head)), scale_pitch(kv, head)
-        p_pitch = align(p.row_bytes(ATTENTION_CHUNK))
-        scaled = bool(self.scale_pitch)
-        self.turn = 0
-        self.sets = [
-            (
-                buffers.take(ATTENTION_CHUNK * self.pitch),
-                buffers.take_scales(ATTENTION_CHUNK * self.scale_pitch),
-                buffers.take(ATTENTION_CHUNK * self.pitch),
-                buffers.take_scales(ATTENTION_CHUNK * GRANULE_BYTES if scaled else 0),
-            )
-            for _ in range(plan.copies)
-        ]
-        self.probabilities = CodesTile(
-            address=buffers.take(rows * p_pitch),
-            pitch=p_pitch,
-            scale=buffers.take_scales(rows * GRANULE_BYTES if p.scale != "none" else 0),
-            scale_pitch=GRANULE_BYTES,
-        )
-        self.scores, self.mixed = _results(b, rows, buffers)
-
-    def next(self) -> tuple[int, int, int, int]:
-        """Keys, key scales, values, value scales of the next chunk."""
-        self.turn += 1
-        return self.sets[self.turn % len(self.sets)]
-
-
-def _results(b: CoreBuilder, rows: int, buffers: Buffers) -> tuple[Tile32, Tile32]:
-    """Where scores and weighted values are made: the accumulator banks, or L1 if wide."""
-    n = padded(b.architecture.head_dim)
-    if b.recipe.wide:
-        scores = buffers.take(rows * FP32_BYTES * ATTENTION_CHUNK)
-        mixed = buffers.take(rows * FP32_BYTES * n)
-        return (
-            Tile32(space=Space.L1, address=scores, pitch=FP32_BYTES * ATTENTION_CHUNK),
-            Tile32(space=Space.L1, address=mixed, pitch=FP32_BYTES * n),
-        )
-    bank = FP32_BYTES * b.chip.matrix.accumulators
-    return (
-        Tile32(space=Space.ACC, address=0, pitch=acc_pitch(ATTENTION_CHUNK)),
-        Tile32(space=Space.ACC, address=bank, pitch=acc_pitch(n)),
-    )
+def _turns(b: CoreBuilder, chunks: Reg) -> Iterator[tuple[Reg, int]]:
+    """Cuts chunks into turns of several that overlap; so often so many, and frees `chunks`."""
+    e, most = b.emitter, chunks.high
+    for together in TOGETHER:
+        if together == 1:
+            yield chunks, 1
+        elif together <= most:
+            shift = together.bit_length() - 1
+            turns = e.alu(AluFn.SHR, chunks, imm=shift, low=0, high=most // together)
+            done = b.times(turns, together)
+            left = e.alu(AluFn.SUB, chunks, done, low=0, high=min(together - 1, most))
+            e.free(done, chunks)
+            chunks = left
+            yield turns, together
 
 
 def _begin(
@@ -175,7 +133,8 @@ def _begin(
     state_pitch = align(FP32_BYTES * most)
     state = buffers.take(3 * state_pitch)
     out = Tile32(space=Space.L1, address=buffers.take(most * FP32_BYTES * n), pitch=FP32_BYTES * n)
-    for at, value in ((state, b.minus_infinity), (state + state_pitch, b.zero)):
+    values = (b.minus_infinity, b.zero, b.zero)
+    for at, value in ((state + i * state_pitch, v) for i, v in enumerate(values)):
         line = Tile32(space=Space.L1, address=at, pitch=GRANULE_BYTES)
         b.map(MapFn.FILL, line, b.scalar(value), Broadcast.SCALAR, line, rows=1, columns=most)
     b.map(MapFn.FILL, out, b.scalar(b.zero), Broadcast.SCALAR, out, rows=rows, columns=n)
@@ -195,119 +154,6 @@ def _load_queries(
             place = address + first * line
             b.load(place, pitch, space, dst, width, width, rows=span.count, src_reg=skip)
             b.emitter.free(skip)
-
-
-def _chunk(
-    b: CoreBuilder,
-    layer: int,
-    s: HeadState,
-    span: Span,
-    rows: Reg,
-    key: Reg,
-    keys: _KeyBuffers,
-    window: int,
-) -> None:
-    """Take one chunk of keys and values into a head's sums."""
-    page, a = b.layout.page, b.architecture
-    k, k_scale, v, v_scale = keys.next()
-    group, n = a.heads // a.kv_heads, padded(a.head_dim)
-    _load_pages(
-        b, Space.L1, k, keys.pitch, span, key, page.offset(layer, s.head, KEYS), page.key_bytes
-    )
-    if keys.scale_pitch:
-        offset = page.offset(layer, s.head, KEY_SCALES)
-        _load_pages(
-            b, Space.SCALE, k_scale, keys.scale_pitch, span, key, offset, page.key_scale_bytes
-        )
-    _product(
-        b,
-        s.queries,
-        CodesTile(address=k, pitch=keys.pitch, scale=k_scale, scale_pitch=keys.scale_pitch),
-        keys.scores,
-        rows,
-        ATTENTION_CHUNK,
-        n,
-        transpose=False,
-    )
-    _load_pages(
-        b, Space.L1, v, keys.pitch, span, key, page.offset(layer, s.head, VALUES), page.key_bytes
-    )
-    if keys.scale_pitch:
-        offset = page.offset(layer, s.head, VALUE_SCALES)
-        _load_pages(
-            b, Space.SCALE, v_scale, GRANULE_BYTES, span, key, offset, page.value_scale_bytes
-        )
-    b.emitter.emit(
-        Softmax(
-            space=keys.scores.space,
-            scores=keys.scores.address,
-            columns=ATTENTION_CHUNK,
-            state=s.state,
-            state_pitch=s.state_pitch,
-            rows=0,
-            rows_reg=rows.number,
-            group=group,
-            query=span.position.number,
-            key=key.number,
-            window=window,
-            value_format=b.recipe.of("kv").code,
-            value_scale=v_scale,
-            dst=keys.probabilities.address,
-            dst_pitch=keys.probabilities.pitch,
-            format=b.recipe.of("probabilities").code,
-            mode=b.recipe.mode,
-            scale=keys.probabilities.scale,
-        )
-    )
-    values = CodesTile(address=v, pitch=keys.pitch, scale=0, scale_pitch=0)
-    _product(b, keys.probabilities, values, keys.mixed, rows, n, ATTENTION_CHUNK, transpose=True)
-    alpha = Tile32(space=Space.L1, address=s.state + 2 * s.state_pitch, pitch=0)
-    b.map(MapFn.MULADD, keys.mixed, alpha, Broadcast.COLUMN, s.out, rows=rows, columns=n)
-
-
-def _load_pages(
-    b: CoreBuilder, space: Space, dst: int, pitch: int, span: Span, key: Reg, offset: int, size: int
-) -> None:
-    page = b.layout.page
-    b.emitter.emit(
-        LoadPages(
-            space=space,
-            dst=dst,
-            dst_pitch=pitch,
-            table=span.table.number,
-            first=key.number,
-            end=span.end.number,
-            rows=ATTENTION_CHUNK,
-            pool=b.layout.pool,
-            page_bytes=page.page_bytes,
-            offset=offset,
-            page_log2=page.page_tokens.bit_length() - 1,
-            row_bytes=size,
-        )
-    )
-
-
-def _product(
-    b: CoreBuilder,
-    x: CodesTile,
-    w: CodesTile,
-    out: Tile32,
-    rows: Reg,
-    n: int,
-    k: int,
-    *,
-    transpose: bool,
-) -> None:
-    b.multiply(
-        x,
-        w,
-        out,
-        (b.recipe.of("probabilities" if transpose else "activations"), b.recipe.of("kv")),
-        rows=rows,
-        n=n,
-        k=k,
-        transpose=transpose,
-    )
 
 
 def _finish(b: CoreBuilder, s: HeadState, span: Span, rows: Reg, group: int) -> None:
@@ -345,18 +191,11 @@ def plan_attention(b: CoreBuilder, heads: int) -> AttentionPlan:
     """
     tokens = 1 << (b.tokens_per_sequence - 1).bit_length()
     while tokens >= 1:
-        if _attention_fits(b, AttentionPlan(tokens=tokens, heads=1, copies=1)):
-            most = max(
-                h
-                for h in range(1, heads + 1)
-                if _attention_fits(b, AttentionPlan(tokens=tokens, heads=h, copies=1))
-            )
-            double = AttentionPlan(tokens=tokens, heads=most, copies=2)
-            return (
-                double
-                if _attention_fits(b, double)
-                else AttentionPlan(tokens=tokens, heads=most, copies=1)
-            )
+        plans = [AttentionPlan(tokens=tokens, heads=h, turns=Turns()) for h in range(1, heads + 1)]
+        fitting = [plan for plan in plans if _attention_fits(b, plan)]
+        if fitting:
+            better = [replace(fitting[-1], turns=turns) for turns in TURNS]
+            return next((plan for plan in better if _attention_fits(b, plan)), fitting[-1])
         tokens //= 2
     a = b.architecture
     raise CapacityError(
@@ -382,7 +221,7 @@ def _attention_fits(b: CoreBuilder, plan: AttentionPlan) -> bool:
             buffers.take_scales(rows * source.scale_pitch // a.heads)
             buffers.take(3 * align(FP32_BYTES * rows))
             buffers.take(rows * FP32_BYTES * n)
-        _KeyBuffers(b, plan, rows, buffers)
+        KeyBuffers(b, plan.turns, rows, buffers)
     except CapacityError:
         return False
     return True

@@ -148,6 +148,11 @@ class Emitter:
         for tile, write in [(t, False) for t in reads] + [(t, True) for t in writes]:
             self._remember(_Access(tile=tile, queue=op.queue, index=index, write=write))
 
+    def rest(self, queue: Queue) -> None:
+        """Let two others learn when what `queue` has been sent is done, by a signal each."""
+        if self._tracker.sent[queue]:
+            self._place(Nop(), queue, [])
+
     @contextmanager
     def loop(self, count: Reg) -> Generator[None, None, None]:
         """Repeat what is emitted inside; every round starts when the one before is done."""

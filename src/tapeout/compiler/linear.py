@@ -1,55 +1,15 @@
 """A linear layer: tiles of weights streamed through L1, results handed to an epilogue."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import count, pairwise
+from dataclasses import replace
+from itertools import count
 
 from tapeout.compiler.core import Buffers, CodesTile, CoreBuilder, Tile32, columns_of, l1_tile
-from tapeout.compiler.layout import FACTORED, FP32_BYTES, Codes, align, power_of_two, scale_pitch
-from tapeout.errors import CapacityError
-from tapeout.isa.fields import Broadcast, MapFn, Space, acc_pitch
+from tapeout.compiler.layout import FP32_BYTES, Codes, align, scale_pitch
+from tapeout.compiler.plan import Plan, Work, depth, epilogue_bytes, part_tiles, plan_linear
+from tapeout.isa.fields import Broadcast, MapFn, Queue, Space, acc_pitch
 from tapeout.isa.program import Placement
-from tapeout.numerics import Format, segments
-from tapeout.numerics.formats import BLOCK, padded
-
-MOST_ROWS = 2047
-"""Rows of a tile that an instruction can name: of weights, the columns of the result."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How a product [rows, K] x [N, K] is cut: the columns of a tile, and the slices of K."""
-
-    n: int
-    slices: tuple[tuple[tuple[int, int], ...], ...]
-    """For each canonical segment of K, its (start, length) slices."""
-    resident: bool
-    """Whether the activations stay in L1 for all tiles of N."""
-
-    @property
-    def flat(self) -> list[tuple[int, int]]:
-        """All slices in ascending order."""
-        return [s for segment in self.slices for s in segment]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """One linear layer as the planner sees it; several weights share the activations."""
-
-    rows: int
-    k: int
-    n: int
-    unit: int
-    """Columns of a tile are a multiple of this."""
-    source: Format
-    weights: Format
-    count: int
-    tiles32: int
-    """FP32 tiles that the epilogue needs, and `code_bytes` per element for what it quantises."""
-    code_bytes: int
-    scale_rows: int = 1
-    """Rows of scales that the epilogue writes per row and `unit` columns."""
-
+from tapeout.numerics import Format
 
 Epilogue = Callable[[int, int, list[Tile32], Buffers], None]
 """(first column, columns, a result per weight, buffers) -> emits what becomes of a tile."""
@@ -67,14 +27,23 @@ def linear(
     what = f"the product with {weights[0].name}"
     buffers = b.buffers(what)
     stream = _Stream(b, source, weights, work, plan, buffers)
-    free = (buffers.l1, buffers.scale)
+    own_l1, own_scales = epilogue_bytes(work, plan)
+    base = buffers.l1, buffers.scale
     tiles = -(-work.n // plan.n)
+    side = 0
     for turn, i in enumerate(b.mine(tiles)):
-        buffers.l1, buffers.scale = free
         start = i * plan.n
         columns = min(plan.n, work.n - start)
         results = [stream.result(w, start, columns, turn) for w in range(work.count)]
-        epilogue(start, columns, results, buffers)
+        for first in range(0, columns, plan.part):
+            buffers.l1, buffers.scale = base[0] + side * own_l1, base[1] + side * own_scales
+            part = [_from_column(result, first) for result in results]
+            epilogue(start + first, min(plan.part, columns - first), part, buffers)
+            side = (side + 1) % plan.sides
+
+
+def _from_column(tile: Tile32, first: int) -> Tile32:
+    return replace(tile, address=tile.address + FP32_BYTES * first)
 
 
 class _Stream:
@@ -90,14 +59,12 @@ class _Stream:
         buffers: Buffers,
     ):
         self.b, self.source, self.weights, self.work, self.plan = b, source, weights, work, plan
-        slices = plan.flat
-        copies = len(slices) if plan.resident else min(2, len(slices))
-        longest = max(length for _, length in slices)
-        self.a = [_codes_buffer(buffers, work.source, work.rows, longest) for _ in range(copies)]
-        self.w = [_codes_buffer(buffers, work.weights, plan.n, longest) for _ in range(2)]
+        longest, held = max(length for _, length in plan.flat), range(plan.sources)
+        self.a = [_codes_buffer(buffers, work.source, work.rows, longest) for _ in held]
+        self.w = [_codes_buffer(buffers, work.weights, plan.n, longest) for _ in range(plan.copies)]
         self.parts = [
             l1_tile(buffers.take(work.rows * align(FP32_BYTES * plan.n)), plan.n)
-            for _ in range(_part_tiles(b, work, plan))
+            for _ in range(part_tiles(b.recipe.wide, work, plan))
         ]
         self.factors = [self._load_factor(p, buffers) for p in weights]
         self.turns: Iterator[int] = count()
@@ -114,7 +81,7 @@ class _Stream:
 
     def _tree(self, which: int, start: int, columns: int, turn: int) -> Tile32:
         """Add the segments' results as a binary tree of neighbours; subtrees wait in L1."""
-        base = which * _depth(self.plan)
+        base = which * depth(self.plan)
         held: list[int] = []  # the level of the subtree in each of the L1 tiles base, base + 1, ...
         for i, slices in enumerate(self.plan.slices):
             now = self._home(which, columns, turn + i)
@@ -136,7 +103,7 @@ class _Stream:
     def _home(self, which: int, columns: int, turn: int) -> Tile32:
         """Where a product is accumulated: an accumulator bank, or L1 if the vector unit does it."""
         if self.b.recipe.wide:
-            tree = _depth(self.plan) * self.work.count
+            tree = depth(self.plan) * self.work.count
             return self._part(tree if tree else which, columns)
         bank = which if self.work.count > 1 else turn % 2
         return Tile32(
@@ -169,6 +136,7 @@ class _Stream:
                 k=length,
                 accumulate=i > 0,
             )
+        self.b.emitter.rest(Queue.MU)
 
     def _activations(self, k: int, length: int) -> CodesTile:
         index = self.plan.flat.index((k, length))
@@ -190,7 +158,7 @@ class _Stream:
 
     def _weights(self, which: int, start: int, columns: int, k: int, length: int) -> CodesTile:
         p, fmt = self.weights[which], self.work.weights
-        tile = _shaped(self.w[next(self.turns) % 2], fmt, length)
+        tile = _shaped(self.w[next(self.turns) % len(self.w)], fmt, length)
         self.b.load(
             p.address + start * p.pitch_bytes + fmt.row_bytes(k),
             p.pitch_bytes,
@@ -235,102 +203,9 @@ class _Stream:
         return out
 
 
-# ---- planning --------------------------------------------------------------------------------
-
-
-def plan_linear(b: CoreBuilder, work: Work) -> Plan:
-    """The cut with the fewest products, then the fewest bytes of activations read again.
-
-    Raises:
-        CapacityError: if no cut fits the core.
-    """
-    best: tuple[int, Plan] | None = None
-    for pieces in (1, 2, 4, 8, 16, 32):
-        slices = _slices(work, pieces)
-        for resident in (True, False):
-            n = _largest_n(b, work, slices, resident)
-            if n:
-                plan = Plan(n=n, slices=slices, resident=resident)
-                products = -(-work.n // n) * len(plan.flat)
-                loads = len(plan.flat) if resident else products
-                score = 3 * products + 2 * loads
-                if best is None or score < best[0]:
-                    best = (score, plan)
-    if best is None:
-        raise CapacityError(
-            f"a product of {work.rows} rows with K = {work.k} must fit {b.chip.name}'s core",
-            hint="ask for fewer rows in a step, or take a chip with more L1 and accumulators",
-        )
-    return best[1]
-
-
-def _slices(work: Work, pieces: int) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Each segment of K cut into about `pieces`, of whole blocks.
-
-    A segment may begin within a scale group; then its first slice is the rest of that group.
-    """
-    parts = segments(work.k)
-    size = padded(work.k) // parts
-    group = max(BLOCK, work.weights.group)
-    step = align(-(-size // pieces), group)
-    out: list[tuple[tuple[int, int], ...]] = []
-    for start in range(0, parts * size, size):
-        end = start + size
-        cuts = sorted({start, *range(min(end, align(start, group)), end, step), end})
-        out.append(tuple((at, to - at) for at, to in pairwise(cuts)))
-    return tuple(out)
-
-
-def _largest_n(
-    b: CoreBuilder, work: Work, slices: tuple[tuple[tuple[int, int], ...], ...], resident: bool
-) -> int:
-    share = align(-(-work.n // b.chip.cores), work.unit)
-    most = min(share, MOST_ROWS // work.unit * work.unit)
-    if not b.recipe.wide:
-        row = b.chip.matrix.accumulators // power_of_two(work.rows)
-        most = min(most, row // work.unit * work.unit)
-    low, high = 0, most // work.unit
-    while low < high:  # the largest multiple of `unit` that fits
-        middle = (low + high + 1) // 2
-        plan = Plan(n=middle * work.unit, slices=slices, resident=resident)
-        low, high = (middle, high) if _fits(b, work, plan) else (low, middle - 1)
-    return low * work.unit
-
-
-def _fits(b: CoreBuilder, work: Work, plan: Plan) -> bool:
-    flat = plan.flat
-    longest = max(length for _, length in flat)
-    copies = len(flat) if plan.resident else min(2, len(flat))
-    tile32 = work.rows * align(FP32_BYTES * plan.n)
-    l1 = b.constants_end + 16 * 4
-    l1 += copies * work.rows * align(work.source.row_bytes(longest))
-    l1 += 2 * plan.n * align(work.weights.row_bytes(longest))
-    l1 += (_part_tiles(b, work, plan) + work.tiles32) * tile32
-    l1 += work.code_bytes * work.rows * padded(plan.n) + 4 * align(FP32_BYTES * plan.n)
-    scales = copies * work.rows * scale_pitch(work.source, longest)
-    scales += 2 * plan.n * scale_pitch(work.weights, longest)
-    scales += work.rows * max(
-        align(padded(plan.n) // 8), 16 * work.scale_rows * (plan.n // work.unit)
-    )
-    return l1 <= b.chip.core.l1_bytes and scales <= b.chip.core.scale_bytes
-
-
 def _scale_offset(fmt: Format, k: int) -> int:
     """Bytes before the scale of element k of a row."""
     return k // fmt.group * fmt.scale_bits // 8 if fmt.group else 0
-
-
-def _depth(plan: Plan) -> int:
-    """Subtrees of the segments' tree that wait at once; 0 for a single segment."""
-    return len(plan.slices).bit_length() - 1
-
-
-def _part_tiles(b: CoreBuilder, work: Work, plan: Plan) -> int:
-    """FP32 tiles in L1 for the results of `linear` themselves."""
-    tree = _depth(plan) * work.count
-    wide = 1 if tree else work.count
-    factors = work.count if work.weights.name in FACTORED else 0
-    return tree + factors + (wide if b.recipe.wide else 0)
 
 
 def _codes_buffer(buffers: Buffers, fmt: Format, rows: int, columns: int) -> CodesTile:

@@ -3,7 +3,8 @@
 from tapeout.compiler.core import Buffers, CodesTile, CoreBuilder, Tile32, l1_tile
 from tapeout.compiler.emitter import Reg
 from tapeout.compiler.layout import FP32_BYTES, Codes, align, scale_pitch
-from tapeout.compiler.linear import Work, linear
+from tapeout.compiler.linear import linear
+from tapeout.compiler.plan import Work
 from tapeout.compiler.stages import float_bits, store_codes
 from tapeout.isa.fields import Broadcast, MapFn, Space
 from tapeout.isa.instructions import Norm, Rope
@@ -27,11 +28,15 @@ def _work(b: CoreBuilder, source: Codes, p: Placement, **rest: int) -> Work:
     )
 
 
+def _has(b: CoreBuilder, name: str) -> bool:
+    return any(p.name == name for p in b.layout.placements)
+
+
 def _biased(
     b: CoreBuilder, x: Tile32, name: str, start: int, columns: int, buffers: Buffers, *, into: int
 ) -> Tile32:
     """x plus a slice of a bias, in L1; x itself if the layer has no bias."""
-    if all(p.name != name for p in b.layout.placements):
+    if not _has(b, name):
         return x
     width = FP32_BYTES * columns
     row = buffers.take(width)
@@ -68,13 +73,14 @@ def heads(
     p = b.layout.placement(f"{prefix}.weight")
     source = b.layout.normed
     head_pitch = align(fmt.row_bytes(head_dim))
-    work = _work(b, source, p, unit=head_dim, tiles32=2, code_bytes=-(-fmt.element_bits // 8) + 1)
+    tiles32, code_bytes = 1 + (rotate is not None), -(-fmt.element_bits // 8) + 1
+    work = _work(b, source, p, unit=head_dim, tiles32=tiles32, code_bytes=code_bytes)
     gamma = b.layout.placement(norm_name).address if norm_name else 0
 
     def epilogue(start: int, columns: int, results: list[Tile32], buffers: Buffers) -> None:
         count, width = columns // head_dim, align(FP32_BYTES * columns)
         x_at = buffers.take(b.sizes.rows * width)
-        y_at = buffers.take(b.sizes.rows * width)
+        y_at = buffers.take(b.sizes.rows * width) if rotate is not None else x_at
         x = _biased(b, results[0], f"{prefix}.bias", start, columns, buffers, into=x_at)
         x = _in_l1(b, x, columns, x_at)
         each = b.times(b.rows, count)
@@ -172,7 +178,8 @@ def _rotate(
 def add_to_residual(b: CoreBuilder, source: Codes, prefix: str) -> None:
     """residual += source @ weights (+ bias)."""
     p = b.layout.placement(f"{prefix}.weight")
-    work = _work(b, source, p, tiles32=2)
+    biased = _has(b, f"{prefix}.bias")
+    work = _work(b, source, p, tiles32=1 + biased)
     hidden_bytes = FP32_BYTES * b.architecture.hidden
 
     def epilogue(start: int, columns: int, results: list[Tile32], buffers: Buffers) -> None:
@@ -180,7 +187,7 @@ def add_to_residual(b: CoreBuilder, source: Codes, prefix: str) -> None:
         old = l1_tile(buffers.take(b.sizes.rows * align(width)), columns)
         place = b.layout.residual + FP32_BYTES * start
         b.load(place, hidden_bytes, Space.L1, old.address, old.pitch, width, rows=b.rows)
-        spare = buffers.take(b.sizes.rows * align(width))
+        spare = buffers.take(b.sizes.rows * align(width) * biased)
         x = _biased(b, results[0], f"{prefix}.bias", start, columns, buffers, into=spare)
         b.map(MapFn.ADD, x, old, Broadcast.FULL, old, rows=b.rows, columns=columns)
         b.store(Space.L1, old.address, old.pitch, place, hidden_bytes, width, rows=b.rows)
@@ -197,7 +204,8 @@ GATES: dict[str, MapFn] = {
 
 def gate(b: CoreBuilder, prefix: str) -> None:
     """gated = quantised activation(normed @ gate) * (normed @ up)."""
-    names = [f"{prefix}.gate_proj", f"{prefix}.up_proj"]
+    # The second result may be read while the first one of the next tile is made.
+    names = [f"{prefix}.up_proj", f"{prefix}.gate_proj"]
     weights = [b.layout.placement(f"{name}.weight") for name in names]
     target = b.layout.gated
     fmt, fn = target.format, GATES[b.architecture.activation]
@@ -206,18 +214,18 @@ def gate(b: CoreBuilder, prefix: str) -> None:
         b.layout.normed,
         weights[0],
         count=2,
-        tiles32=3,
+        tiles32=2,
         code_bytes=-(-fmt.element_bits // 8),
     )
 
     def epilogue(start: int, columns: int, results: list[Tile32], buffers: Buffers) -> None:
-        at = [buffers.take(b.sizes.rows * align(FP32_BYTES * columns)) for _ in range(3)]
-        g, u = (
+        at = [buffers.take(b.sizes.rows * align(FP32_BYTES * columns)) for _ in range(2)]
+        u, g = (
             _biased(b, x, f"{name}.bias", start, columns, buffers, into=into)
             for x, name, into in zip(results, names, at, strict=False)
         )
-        u = _in_l1(b, u, columns, at[1])
-        out = l1_tile(at[2], columns)
+        u = _in_l1(b, u, columns, at[0])
+        out = l1_tile(at[1], columns)
         b.map(fn, g, u, Broadcast.FULL, out, rows=b.rows, columns=columns)
         codes = CodesTile(
             address=buffers.take(b.sizes.rows * align(fmt.row_bytes(columns))),
@@ -235,7 +243,7 @@ def head(b: CoreBuilder) -> None:
     """logits = normed @ head (+ bias)."""
     name = b.architecture.head_tensor
     p = b.layout.placement(name)
-    work = _work(b, b.layout.normed, p, tiles32=2)
+    work = _work(b, b.layout.normed, p, tiles32=1)
     pitch = align(FP32_BYTES * b.architecture.outputs)
 
     def epilogue(start: int, columns: int, results: list[Tile32], buffers: Buffers) -> None:
