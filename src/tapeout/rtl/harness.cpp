@@ -158,6 +158,7 @@ void model_delete(Model* model) {
 #ifdef TRACE
     if (model->trace) model->trace->close();
 #endif
+    Verilated::threadContextp(&model->context);  // else its scopes leave that of the last model
     model->top->final();
     delete model;
 }

@@ -53,8 +53,8 @@ class Processor(Component):
     scalar : In(SCALAR), registers of the next program, while `idle`
     idle : Out(1)
     ended : Out(1), for one cycle
-    at_barrier : Out(1), until `release`
-    release : In(1)
+    at_barrier : Out(1), until `resume`
+    resume : In(1)
     halt : In(1), something has trapped
     trap : Out(TRAPPED), for one cycle
     number : Out(NUMBER_BITS), the instruction that it is at
@@ -77,7 +77,7 @@ class Processor(Component):
             "idle": Out(1),
             "ended": Out(1),
             "at_barrier": Out(1),
-            "release": In(1),
+            "resume": In(1),
             "halt": In(1),
             "trap": Out(TRAPPED),
             "number": Out(NUMBER_BITS),
@@ -360,7 +360,7 @@ class Processor(Component):
                 self._step(m)
         with m.State("BARRIER"):
             m.d.comb += self.at_barrier.eq(1)
-            with m.If(self.release):
+            with m.If(self.resume):
                 self._go_on(m)
         with m.State("CLOSE"):
             with m.If(self._closing & (loops.top.rounds > 1)):

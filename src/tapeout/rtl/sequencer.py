@@ -64,7 +64,7 @@ class Sequencer(Component):
 
     Members
     -------
-    start, base, count, memory_bytes, scalar, idle, ended, at_barrier, release, program, scalars :
+    start, base, count, memory_bytes, scalar, idle, ended, at_barrier, resume, program, scalars :
         as of `Processor`; `start` is ignored unless `idle`
     watchdog_cycles : In(CYCLES_BITS), 0: no watchdog; it rests at a barrier
     sent : Out(stream of SENT), loses its valid after a trap
@@ -90,7 +90,7 @@ class Sequencer(Component):
             "idle": Out(1),
             "ended": Out(1),
             "at_barrier": Out(1),
-            "release": In(1),
+            "resume": In(1),
             "watchdog_cycles": In(CYCLES_BITS),
             "program": Out(memory_read(bus_bits=bus_bits)),
             "scalars": Out(memory_read(bus_bits=bus_bits)),
@@ -142,7 +142,7 @@ class Sequencer(Component):
         """The ports that are the processor's."""
         for name in ("scalar", "program", "scalars", "sent"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(processor, name))
-        for name in ("start", "base", "count", "memory_bytes", "release"):
+        for name in ("start", "base", "count", "memory_bytes", "resume"):
             m.d.comb += getattr(processor, name).eq(getattr(self, name))
         for name in ("idle", "ended", "at_barrier", "stepped"):
             m.d.comb += getattr(self, name).eq(getattr(processor, name))

@@ -50,11 +50,11 @@ class Top(Component):
         m.submodules.control_block = control = self.control_block
         connect(m, flipped(self.control), control.host)
         m.d.comb += self.interrupt_request.eq(control.interrupt_request)
-        release = Signal()
-        m.d.sync += release.eq(Cat(core.at_barrier for core in self.cores).all() & ~release)
+        resume = Signal()
+        m.d.sync += resume.eq(Cat(core.at_barrier for core in self.cores).all() & ~resume)
         for number, core in enumerate(self.cores):
             m.submodules[f"core{number}"] = core
             connect(m, flipped(getattr(self, f"memory{number}")), core.memory)
             connect(m, flipped(getattr(self, f"trace{number}")), core.trace)
             connect(m, control.cores[number], core.control)
-            m.d.comb += core.release.eq(release)
+            m.d.comb += core.resume.eq(resume)

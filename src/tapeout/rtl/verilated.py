@@ -196,6 +196,8 @@ def _compile(root: Path, tool: tuple[str, ...], folder: Path, path: Path, *, tra
     often = sorted({*folder.glob("V*.cpp"), folder / "main.cpp"} - {*once})
     if _bytes([*often, *once]) < SMALL_BYTES:
         often, once = [*often, *once], []
+        if not trace:
+            include = ["-include", str(_header(root, tool)), *include]
     commands, objects = [], []
     for name, units, flags in (("often", often, ()), ("once", once, ("-O0",))):
         count = max(1, min(os.cpu_count() or 1, _bytes(units) // PART_BYTES))
@@ -228,11 +230,7 @@ def _shared_out(units: list[Path], count: int) -> list[list[Path]]:
 def _runtime(root: Path, tool: tuple[str, ...], *, trace: bool) -> list[Path]:
     """Objects of Verilator's run-time library, which all models share."""
     names = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
-    parts = [*_versions(root, tool[0]), *tool[1:], *(_packers() if trace else [])]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    objects = [
-        cache_folder() / f"{name}-{key}-{'traced' if trace else 'plain'}.o" for name in names
-    ]
+    objects = [_kept(f"{name}.o", root, tool, trace=trace) for name in names]
     for name, path in zip(names, objects, strict=True):
         if not path.exists():
             source = root / "include" / f"{name}.cpp"
@@ -242,6 +240,24 @@ def _runtime(root: Path, tool: tuple[str, ...], *, trace: bool) -> list[Path]:
 
 def _packers() -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted(FST_PACKERS.iterdir())]
+
+
+def _header(root: Path, tool: tuple[str, ...]) -> Path:
+    """Verilator's header, read once for all models: most of the time of a small one goes there."""
+    path = _kept("verilated.h", root, tool, trace=False)
+    if not path.exists():
+        header = ["-x", "c++-header", str(root / "include" / "verilated.h")]
+        _finish([*tool, *_include(root, trace=False), *header], root, path.with_suffix(".h.gch"))
+        path.write_text('#include "verilated.h"\n', encoding="utf-8")
+    return path
+
+
+def _kept(file: str, root: Path, tool: tuple[str, ...], *, trace: bool) -> Path:
+    """Where a part of Verilator's run-time library lies, compiled by `tool`."""
+    parts = [*_versions(root, tool[0]), *tool[1:], *(_packers() if trace else [])]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    stem, suffix = file.split(".")
+    return cache_folder() / f"{stem}-{key}-{'traced' if trace else 'plain'}.{suffix}"
 
 
 def _include(root: Path, *, trace: bool) -> list[str]:
