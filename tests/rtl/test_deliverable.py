@@ -21,7 +21,6 @@ from tapeout.rtl.trap import Trap
 from tapeout.rtl.verilated import verilator_root
 from tapeout.rtl.verilog import run_yosys
 
-HUGE = pytest.mark.huge
 CHIPS = Path(__file__).parents[2] / "chips"
 NANO = load_chip(CHIPS / "nano.toml")
 BANKS = NANO.core.l1_banks
@@ -60,6 +59,16 @@ def lint(folder, name):
     done = verilator(commands(name)["lint"], folder)
     assert done.returncode == 0
     assert "%Warning" not in done.stdout + done.stderr, done.stderr
+
+
+def lint_in_parts(folder, name):
+    """The core, then the chip around empty ones: Verilator copies what is instantiated often."""
+    lint(folder, "core")
+    core = folder / "rtl" / "core.sv"
+    header = re.search(r"^module core \(.*?^\);$", core.read_text(), re.MULTILINE | re.DOTALL)[0]
+    off = "".join(f"/* verilator lint_off {name} */\n" for name in ("UNDRIVEN", "UNUSEDSIGNAL"))
+    core.write_text(f"{off}{header.replace('output reg', 'output')}\nendmodule\n")
+    lint(folder, name)
 
 
 def modules(folder):
@@ -246,7 +255,7 @@ def extreme(name):
 
 @pytest.mark.slow
 @pytest.mark.huge
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=HUGE) for n in range(2, 6))])
+@pytest.mark.parametrize("seed", range(6))
 def test_any_chip_builds_without_a_warning(seed, tmp_path):
     chip = random_chip(seed)
     write_delivery(deliver(chip), tmp_path)
@@ -255,19 +264,15 @@ def test_any_chip_builds_without_a_warning(seed, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.huge
-@pytest.mark.parametrize(
-    "name", ["narrow", *(pytest.param(name, marks=HUGE) for name in ("lanes", "array"))]
-)
+@pytest.mark.parametrize("name", ["narrow", "lanes", "array"])
 def test_extremes_build_without_a_warning(name, tmp_path):
     write_delivery(deliver(extreme(name)), tmp_path)
-    lint(tmp_path, f"tapeout_{name}")
+    lint_in_parts(tmp_path, f"tapeout_{name}")
 
 
 @pytest.mark.slow
 @pytest.mark.huge
-@pytest.mark.parametrize(
-    "name", ["small", *(pytest.param(name, marks=HUGE) for name in ("mid", "full"))]
-)
+@pytest.mark.parametrize("name", ["small", "mid", "full"])
 def test_chips_build_without_a_warning(name, tmp_path):
     write_delivery(deliver(load_chip(CHIPS / f"{name}.toml")), tmp_path)
-    lint(tmp_path, f"tapeout_{name}")
+    lint_in_parts(tmp_path, f"tapeout_{name}")
