@@ -71,27 +71,24 @@ class KeyBuffers:
         self.scores, self.mixed = _results(b, rows, buffers)
 
     def keys(self, step: int) -> CodesTile:
-        """Where the keys of a step go, counted in a turn; those of the first have their own."""
-        return self._place(max(0, 2 * step - 1), self.scale_pitch)
+        """Where the keys of a step go, counted in a turn."""
+        half = len(self.tiles) // 2, len(self.scales) // 2
+        tiles, scales = self.tiles[: half[0]], self.scales[: half[1]]
+        return self._place(tiles, scales, step, self.scale_pitch)
 
     def values(self, step: int) -> CodesTile:
-        """Where the values of a step go: not where the next step's keys are."""
-        return self._place(2 * step + 2, GRANULE_BYTES if self.scale_pitch else 0)
+        """Where the values of a step go: they are needed for longer, and get the larger half."""
+        half = len(self.tiles) // 2, len(self.scales) // 2
+        tiles, scales = self.tiles[half[0] :], self.scales[half[1] :]
+        return self._place(tiles, scales, step, GRANULE_BYTES if self.scale_pitch else 0)
 
-    def _place(self, number: int, scale_pitch: int) -> CodesTile:
+    def _place(self, tiles: list[int], scales: list[int], step: int, scale_pitch: int) -> CodesTile:
         return CodesTile(
-            address=_of_turn(self.tiles, number),
+            address=_turn(tiles, step),
             pitch=self.pitch,
-            scale=_of_turn(self.scales, number),
+            scale=_turn(scales, step),
             scale_pitch=scale_pitch,
         )
-
-
-def _of_turn(places: list[int], number: int) -> int:
-    """The first place is for number 0 only, unless there are but two: even and odd ones."""
-    if len(places) == 2:
-        return places[1 - number % 2 if number else 0]
-    return places[1 + (number - 1) % (len(places) - 1) if number else 0]
 
 
 def _results(b: CoreBuilder, rows: int, buffers: Buffers) -> tuple[list[Tile32], list[Tile32]]:

@@ -40,6 +40,7 @@ def linear(
             part = [_from_column(result, first) for result in results]
             epilogue(start + first, min(plan.part, columns - first), part, buffers)
             side = (side + 1) % plan.sides
+        b.emitter.rest(Queue.VU)
 
 
 def _from_column(tile: Tile32, first: int) -> Tile32:
@@ -94,6 +95,7 @@ class _Stream:
                 now, level = left, level + 1
             if level == 0:
                 self._map(MapFn.COPY, now, now, self._part(base + len(held), columns), columns)
+            self.b.emitter.rest(Queue.VU)
             held.append(level)
         return self._part(base, columns)
 

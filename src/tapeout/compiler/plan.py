@@ -16,7 +16,7 @@ from tapeout.numerics.formats import BLOCK, padded
 MOST_ROWS = 2047
 """Rows of a tile that an instruction can name: of weights, the columns of the result."""
 
-PIECES = (1, 2, 4, 8, 16, 32)
+PIECES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 COPIES = (2, 3, 4)
 
 ENOUGH = 1.01
