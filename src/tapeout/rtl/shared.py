@@ -21,7 +21,10 @@ OWN_PART = re.compile(r"assign (\w+)\[[^;]*= [^;]*\b\1\[")
 
 
 def options(text: str) -> str:
-    """Verilator's configuration for a Verilog text, whose last module is the top."""
+    """Verilator's configuration for a Verilog text, whose last module is the top.
+
+    Empty if no module is worth it; then `FLAGS` only hinder.
+    """
     modules = {found[1]: found[0] for found in MODULE.finditer(text)}
     rows: list[str] = []
     for name, count in _instances(modules).items():
@@ -30,6 +33,9 @@ def options(text: str) -> str:
             ports = set(PORT.findall(module)) - {"clk", "rst"}
             rows.append(f'no_inline -module "{name}"')
             rows += [f'public_flat_rd -module "{name}" -var "{p}"' for p in sorted(ports)]
+    if not rows:
+        return ""
+    for name, module in modules.items():
         # Else a signal with parts that follow other parts counts as a loop.
         rows += [f'split_var -module "{name}" -var "{v}"' for v in OWN_PART.findall(module)]
     return "".join(f"{row}\n" for row in ("`verilator_config", *rows))

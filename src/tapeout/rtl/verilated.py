@@ -61,17 +61,18 @@ def library(component: Component, bench: Bench, *, trace: bool = False) -> Path:
     """
     root, compiler = verilator_root(), cpp_compiler()
     name, text = component.module_name, to_verilog(component)
+    once = shared.options(text) if bench.shared else ""
     sources = {
         f"{name}.sv": text,
         "main.cpp": _beside(bench.main),
         "ports.h": _ports_header(name, port_widths(component)),
         **({"memories.vlt": _visible_memories(text)} if bench.memories else {}),
-        **({"shared.vlt": shared.options(text)} if bench.shared else {}),
+        **({"shared.vlt": once} if once else {}),
         **{part: _beside(part) for part in bench.parts},
     }
     verilate = (
         *VERILATE,
-        *(shared.FLAGS if bench.shared else ()),
+        *(shared.FLAGS if once else ()),
         *(("--trace-fst",) if trace else ()),
     )
     compile_flags = tuple(flag.format(optimise=bench.optimise) for flag in COMPILE)
