@@ -82,7 +82,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.huge
 @pytest.mark.parametrize(
     ("old", "new", "verdict"),
     [
@@ -99,7 +98,6 @@ def test_a_campaign_tells_what_is_caught(tree: Any, old: str, new: str, verdict:
 
 
 @pytest.mark.slow
-@pytest.mark.huge
 def test_a_test_that_fails_anyway_catches_nothing(tree: Any):
     bad = tree.root / "tests" / "isa" / "test_bad.py"
     bad.write_text("def test_a():\n    assert False\n\n\ndef test_b():\n    pass\n")
