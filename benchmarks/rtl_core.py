@@ -118,7 +118,8 @@ def pieces(chip: Chip) -> Iterator[Piece]:
         yield product(chip, recipe, m=512, n=512, k=512)
     for recipe in ("mxfp8_e4m3", "mxfp4"):
         for m in (1, 4, 8):
-            yield product(chip, recipe, m=m, n=1024, k=512)
+            for n in (1024, 4096):  # begin and end weigh less in the larger one
+                yield product(chip, recipe, m=m, n=n, k=512)
     yield attending(chip, "mxfp8_e4m3", rows=1, context=2048, decode=True)
     yield attending(chip, "mxfp8_e4m3", rows=16, context=2048, decode=False)
 
