@@ -3,7 +3,9 @@
 import pytest
 
 from rtl.matrix_bench import Bench, check, execute, load, work
+from tapeout.compiler.plan import SUPER
 from tapeout.numerics import FORMATS, format_named
+from tapeout.rtl.lanes import GROUPS
 
 NARROW = [fmt for fmt in FORMATS if fmt.family != "wide"]
 PAIRS = [(a, b) for a in NARROW for b in NARROW if a.family == b.family]
@@ -35,6 +37,10 @@ def random_products(bench, job, count, *, tame, pairs=PAIRS):
             accumulate = bool(rng.integers(2))
             job.product(a, b, m, n, k_blocks, accumulate=accumulate, transpose=transpose, tame=tame)
             made += 1
+
+
+def test_the_planner_knows_how_often_operands_are_read():
+    assert SUPER == GROUPS
 
 
 @pytest.mark.parametrize("part", range(10))

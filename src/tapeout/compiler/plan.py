@@ -1,11 +1,14 @@
-"""How a linear layer is cut into products, so that neither memory nor the multipliers wait."""
+"""How a linear layer is cut into products, so that neither memory nor the multipliers wait.
+
+The cycles of loads and products are estimates from the RTL's counters: benchmarks/rtl_core.py.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from tapeout.chip import Chip
+from tapeout.chip import L1_BANK_BYTES, Chip
 from tapeout.compiler.core import CoreBuilder
 from tapeout.compiler.layout import FACTORED, FP32_BYTES, align, power_of_two, scale_pitch
 from tapeout.errors import CapacityError
@@ -40,9 +43,8 @@ PRODUCT_INSTRUCTIONS = 4
 SUPER = 8
 """The matrix unit reads an operand again for each so many groups of rows of the other."""
 
-LINE_BYTES = 64
 LINE_CYCLES = 1.1
-"""Of a line that the matrix unit reads, where other ports use its memory too."""
+"""Of a line (of a bank) that the matrix unit reads, where other ports use its memory too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,8 +227,8 @@ def _product_cycles(core: _Core, work: Work, n: int, k: int) -> float:
     if core.wide:
         return work.rows * n * k / core.chip.vector.lanes
     down, across = -(-work.rows // core.chip.matrix.rows), -(-n // core.chip.matrix.columns)
-    lines_a = work.rows * -(-work.source.row_bytes(k) // LINE_BYTES) * -(-across // SUPER)
-    lines_b = n * -(-work.weights.row_bytes(k) // LINE_BYTES) * -(-down // SUPER)
+    lines_a = work.rows * -(-work.source.row_bytes(k) // L1_BANK_BYTES) * -(-across // SUPER)
+    lines_b = n * -(-work.weights.row_bytes(k) // L1_BANK_BYTES) * -(-down // SUPER)
     return max(down * across * k / BLOCK, LINE_CYCLES * lines_a, LINE_CYCLES * lines_b)
 
 
