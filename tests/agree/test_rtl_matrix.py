@@ -31,7 +31,7 @@ def random_products(bench, job, count, *, tame, pairs=PAIRS):
         transpose = bool(rng.integers(4) == 0)
         if transpose:
             n = -(-n // 4) * 4  # whole bytes of every format
-        if job.room("l1") < 6 * (m + n) + 40 * k_blocks * 3 or job.room("scale") < 4 * (m + n):
+        if job.room("l1") < 6 * (m + n) + 40 * k_blocks * 3 or job.room("scale") < 7 * (m + n):
             return
         if fits(bench, m, n):
             accumulate = bool(rng.integers(2))

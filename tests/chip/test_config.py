@@ -48,7 +48,7 @@ def test_figures_that_a_chip_implies(name: str, macs_per_cycle: int, ops8_per_s:
         ),
         ('l1_bytes = "64 KiB"', "l1_bytes = 1000", "l1_bytes must be a multiple of 512, not 1000"),
         ('l1_bytes = "64 KiB"', 'l1_bytes = "32 MiB"', "must be at most 16 MiB, not 33554432"),
-        ('scale_bytes = "8 KiB"', 'scale_bytes = "2 MiB"', "must be at most 1 MiB, not 2097152"),
+        ('scale_bytes = "8 KiB"', 'scale_bytes = "2 MiB"', "must be at most 512 KiB, not 2097152"),
         ("rows = 8", "rows = 128", "matrix.rows must be in 1..64, not 128"),
         ("columns = 8", "columns = 2", "matrix.columns must be in 4..32, not 2"),
         ("accumulators = 4096", "accumulators = 32", "accumulators must be in 64..131072, not 32"),

@@ -12,6 +12,7 @@ from rtl.components import started
 from tapeout.isa.encoding import HEADER_BITS, encode
 from tapeout.isa.fields import GRANULE_BYTES, Queue
 from tapeout.isa.instructions import Instruction, Matmul
+from tapeout.isa.shapes import scales_unit
 from tapeout.numerics import BLOCK, Blocks, matmul, pack, quantise, to_bytes, unscaled
 from tapeout.rtl.command import COMMAND
 from tapeout.rtl.component import Component
@@ -295,8 +296,12 @@ class Work:
         return op
 
     def _operand(self, blocks, gap):
+        """Put an operand into the memories; its scales may begin within their rows."""
         elements, some = to_bytes(blocks)
-        return (*self.place("l1", elements, gap), *self.place("scale", some, gap))
+        before = scales_unit(blocks.format) * int(self.rng.integers(0, 2 * gap + 1))
+        others = self.rng.integers(0, 256, (len(some), before), np.uint8)
+        scale, pitch = self.place("scale", np.hstack([others, some]), gap)
+        return (*self.place("l1", elements, gap), scale + before, pitch)
 
     def command(self, op, rows):
         word = encode(Instruction(op=op, queue=Queue.MU))

@@ -86,7 +86,7 @@ def test_every_operation_has_axes_and_crosses_only_those():
 
 
 def test_loops_are_unrolled():
-    case = random_program(NANO, 2, 20)
+    case = random_program(NANO, 3, 20)
     assert any(isinstance(i.op, Loop) for i in case.instructions)
     ran = list(executed(case))
     assert max(one.depth for one in ran) > 0

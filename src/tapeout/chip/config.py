@@ -93,8 +93,8 @@ class Local:
         _within("core.l1_banks", self.l1_banks, 4, 1 << 10)
         if self.l1_bytes > 1 << 24:
             raise ValueError(f"core.l1_bytes must be at most 16 MiB, not {self.l1_bytes}")
-        if self.scale_bytes > 1 << 20:
-            raise ValueError(f"core.scale_bytes must be at most 1 MiB, not {self.scale_bytes}")
+        if self.scale_bytes > 1 << 19:
+            raise ValueError(f"core.scale_bytes must be at most 512 KiB, not {self.scale_bytes}")
 
 
 @dataclass(frozen=True, kw_only=True)

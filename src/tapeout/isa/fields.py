@@ -16,6 +16,9 @@ COUNTERS = 64
 ROWS_MAX = 2047
 """Rows of an operation at most, its register included."""
 
+SCALE_WORD_BYTES = 2
+"""Scales of a product begin at a multiple of this: perhaps in the middle of a row."""
+
 COUNTER_MAX = 255
 """A counter that would pass this traps."""
 
@@ -89,6 +92,7 @@ Register = Annotated[int, Field(bits=5)]
 L1Address = Annotated[int, Field(bits=20, unit=GRANULE_BYTES)]
 L1Pitch = Annotated[int, Field(bits=15, unit=GRANULE_BYTES)]
 ScaleAddress = Annotated[int, Field(bits=16, unit=GRANULE_BYTES), Space.SCALE]
+ScaleWordAddress = Annotated[int, Field(bits=18, unit=SCALE_WORD_BYTES), Space.SCALE]
 ScalePitch = Annotated[int, Field(bits=10, unit=GRANULE_BYTES)]
 AccAddress = Annotated[int, Field(bits=16, unit=GRANULE_BYTES), Space.ACC]
 HbmAddress = Annotated[int, Field(bits=40)]

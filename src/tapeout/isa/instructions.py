@@ -26,8 +26,8 @@ from tapeout.isa.fields import (
     Register,
     RowBytes,
     Rows,
-    ScaleAddress,
     ScalePitch,
+    ScaleWordAddress,
     TileSpace,
     acc_pitch,
 )
@@ -207,19 +207,19 @@ class Matmul:
     Value: `tapeout.numerics.matmul`. With `transpose`, b lies in L1 as [k, n] and has no scales.
     acc is FP32, row-major, its rows `acc_pitch` bytes apart: the least power of two of at least 128
     that holds n numbers. It must be a multiple of acc_pitch times the least power of two not below
-    m.
+    m. Scales must begin on a multiple of `shapes.scales_unit`.
     """
 
     opcode: ClassVar[int] = 0x30
     queue: ClassVar[Queue] = Queue.MU
     a: L1Address
     a_pitch: L1Pitch
-    a_scale: ScaleAddress
+    a_scale: ScaleWordAddress
     a_scale_pitch: ScalePitch
     a_format: FormatCode
     b: L1Address
     b_pitch: L1Pitch
-    b_scale: ScaleAddress
+    b_scale: ScaleWordAddress
     b_scale_pitch: ScalePitch
     b_format: FormatCode
     acc: AccAddress

@@ -28,6 +28,7 @@ from tapeout.isa.fields import (
     ScaleAddress,
     ScaleModeCode,
     ScalePitch,
+    ScaleWordAddress,
 )
 from tapeout.isa.instructions import Operation
 from tapeout.numerics import FORMATS, ScaleMode
@@ -123,6 +124,7 @@ _NOTATIONS: dict[Any, Notation] = {
     L1Address: _numbers("byte address in L1, or in the memory that `space` names", hex, "0xN"),
     L1Pitch: _numbers("bytes from row to row"),
     ScaleAddress: _numbers("byte address in the scale memory", hex, "0xN"),
+    ScaleWordAddress: _numbers("byte address in the scale memory", hex, "0xN"),
     ScalePitch: _numbers("bytes from row to row"),
     AccAddress: _numbers("byte address in the accumulators", hex, "0xN"),
     HbmAddress: _numbers("byte address in memory", hex, "0xN"),

@@ -3,10 +3,10 @@
 from dataclasses import fields
 from functools import cache
 
-from tapeout.isa.fields import MapFn, Space
+from tapeout.isa.fields import SCALE_WORD_BYTES, MapFn, Space
 from tapeout.isa.instructions import LoadPages, Matmul, Operation, StorePages
 from tapeout.isa.vector import Map, Rope, Sample, Softmax, VectorMatmul
-from tapeout.numerics.formats import BLOCK, format_of_code
+from tapeout.numerics.formats import BLOCK, Format, format_of_code
 
 SIZES = ("columns", "n", "k_blocks", "head_dim", "group", "row_bytes")
 """Fields that must not be zero. Rows may be: then an operation does nothing."""
@@ -14,6 +14,7 @@ SIZES = ("columns", "n", "k_blocks", "head_dim", "group", "row_bytes")
 HEAD_UNIT = 8
 """Both halves of a head must be whole granules of FP32."""
 
+LINE_BYTES = 64  # of a row, that the matrix unit reads at once
 NUMBER_BYTES = 4  # of a logit, a token, a word of the parameters
 
 
@@ -55,8 +56,22 @@ def _sizes(cls: type[Operation]) -> tuple[str, ...]:
     return tuple(name for name in SIZES if name in names)
 
 
+def scales_unit(fmt: Format) -> int:
+    """What the address of a product's scales must be a multiple of: those of 64 bytes of a row.
+
+    At least a word of the field; so the matrix unit finds them in one granule.
+    """
+    blocks = LINE_BYTES * 8 // (BLOCK * fmt.element_bits)
+    return max(SCALE_WORD_BYTES, fmt.scale_row_bytes(BLOCK * blocks))
+
+
 def _product(op: Matmul | VectorMatmul) -> str:
     b = format_of_code(op.b_format)
+    if isinstance(op, Matmul):
+        for name, scale, code in (("a", op.a_scale, op.a_format), ("b", op.b_scale, op.b_format)):
+            unit = scales_unit(format_of_code(code))
+            if scale % unit:
+                return f"{name}_scale must be a multiple of {unit}, not {scale}"
     if isinstance(op, VectorMatmul) and b.family != "wide":
         return f"b must be bf16 or fp32 in the vector unit, not {b.name}"
     if op.transpose and op.n * b.element_bits % 8:

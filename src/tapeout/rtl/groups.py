@@ -21,14 +21,16 @@ GRANULES = 4  # of a line
 def operand_job(*, address_bits: int, scale_bits: int) -> data.StructLayout:
     """An operand of a product.
 
-    rows: M or N; inner, outer: how often each super block's rows, and then all of it, are read
-    again; transpose: it lies as [K, rows], and has no scales.
+    offset: of the scales in their granule, in bytes; rows: M or N; inner, outer: how often each
+    super block's rows, and then all of it, are read again; transpose: it lies as [K, rows], and has
+    no scales.
     """
     return data.StructLayout(
         {
             "address": address_bits,
             "pitch": PITCH_BITS,
             "scale": scale_bits,
+            "offset": 4,
             "scale_pitch": SCALE_PITCH_BITS,
             "format": 4,
             "rows": ROW_BITS,
@@ -141,7 +143,7 @@ class GroupWalk(Component):
             **dict.fromkeys(("base", "panel", "line"), self.address_bits),
             **dict.fromkeys(("scale_base", "scale_line"), self.scale_bits),
             **dict.fromkeys(("left", "rows", "in_block"), ROW_BITS),
-            **{"k_left": BLOCKS_BITS, "offset": BLOCKS_BITS + 1, "inner": 8, "outer": 8},
+            **{"k_left": BLOCKS_BITS, "offset": BLOCKS_BITS + 2, "inner": 8, "outer": 8},
             "shifted": 1,
         }
         for name, bits in names.items():
@@ -153,18 +155,19 @@ class GroupWalk(Component):
             job = self.jobs.payload
             m.d.sync += [self.busy.eq(self.jobs.valid), self.at_job.eq(job)]
             m.d.sync += [self.inner.eq(job.inner), self.outer.eq(job.outer)]
-            self._enter(m, job.address, job.scale, job.rows, 0, blocks=job.blocks)
+            self._enter(m, job.address, job.scale, job.rows, 0, new=job)
 
     def _enter(
-        self, m: Module, base: Any, scale: Any, left: Any, shifted: Any, blocks: Any = None
+        self, m: Module, base: Any, scale: Any, left: Any, shifted: Any, new: Any = None
     ) -> None:
-        """Start a super block."""
+        """Start a super block, of a new job or of the one that it is at."""
+        job = self.at_job if new is None else new
         rows = Mux(left < GROUPS * self.lanes, left, GROUPS * self.lanes)
         m.d.sync += [each.eq(base) for each in (self.base, self.panel, self.line)]
         m.d.sync += [each.eq(scale) for each in (self.scale_base, self.scale_line)]
         m.d.sync += [self.left.eq(left), self.rows.eq(rows), self.in_block.eq(rows)]
-        m.d.sync += [self.offset.eq(0), self.shifted.eq(shifted)]
-        m.d.sync += self.k_left.eq(self.at_job.blocks if blocks is None else blocks)
+        m.d.sync += [self.offset.eq(job.offset), self.shifted.eq(shifted)]
+        m.d.sync += self.k_left.eq(job.blocks)
 
     def _next_group(self, m: Module, turn: Any, width: Any, span: Any) -> None:
         ahead = Mux(turn, Mux(width == 6, 3, 4), self.at_job.pitch << log2(self.lanes))

@@ -7,9 +7,17 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from tapeout.isa.encoding import fields
-from tapeout.isa.fields import ACC_ROW_BYTES, GRANULE_BYTES, FormatCode, MapFn, ScaleModeCode, Space
+from tapeout.isa.fields import (
+    ACC_ROW_BYTES,
+    GRANULE_BYTES,
+    SCALE_WORD_BYTES,
+    FormatCode,
+    MapFn,
+    ScaleModeCode,
+    Space,
+)
 from tapeout.isa.instructions import LoadPages, Matmul, Operation, StorePages
-from tapeout.isa.shapes import HEAD_UNIT, SIZES
+from tapeout.isa.shapes import HEAD_UNIT, SIZES, scales_unit
 from tapeout.isa.vector import Map, Rope, Sample, Softmax, VectorMatmul
 from tapeout.numerics import ScaleMode
 from tapeout.numerics.formats import BLOCK, FORMATS
@@ -147,8 +155,18 @@ def _shapes(cls: type[Operation], p: Any) -> list[Any]:
         return [p[name][:2].any() for name in ("logits", "pitch", "parameters", "out")]
     if cls is Matmul:
         fours, sixes = (_element_bits(p.b_format, bits) for bits in (4, 6))
-        return [p.transpose & ((fours & p.n[0]) | (sixes & p.n[:2].any()))]
+        halves = (p.transpose & ((fours & p.n[0]) | (sixes & p.n[:2].any())),)
+        return [*halves, *(_misplaced(p[f"{each}_scale"], p[f"{each}_format"]) for each in "ab")]
     return []
+
+
+def _misplaced(scale: Any, code: Any) -> Any:
+    """Whether the scales of an operand begin where some of a line would lie in two granules."""
+    wrong: Any = Const(0, 1)
+    for bit in range(exact_log2(GRANULE_BYTES // SCALE_WORD_BYTES)):
+        wider = {fmt.code for fmt in FORMATS if scales_unit(fmt) > SCALE_WORD_BYTES << bit}
+        wrong = wrong | (scale[bit] & _among(code, wider))
+    return wrong
 
 
 def _family(code: Any, family: str) -> Any:

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature, connect, flipped
 
-from tapeout.isa.fields import ACC_ROW_BYTES
+from tapeout.isa.fields import ACC_ROW_BYTES, SCALE_WORD_BYTES
 from tapeout.isa.instructions import Matmul
 from tapeout.numerics import FORMATS
 
@@ -86,7 +86,7 @@ class MatrixJobs(Component):
             m.d.comb += [
                 job.address.eq(op[name]),
                 job.pitch.eq(op[f"{name}_pitch"]),
-                job.scale.eq(op[f"{name}_scale"]),
+                Cat(job.offset, job.scale).eq(op[f"{name}_scale"] << log2(SCALE_WORD_BYTES)),
                 job.scale_pitch.eq(op[f"{name}_scale_pitch"]),
                 job.format.eq(op[f"{name}_format"]),
                 job.rows.eq(command.rows if name == "a" else op.n),

@@ -7,7 +7,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from tapeout.isa.encoding import PAYLOAD_BITS
-from tapeout.isa.fields import ACC_ROW_BYTES, GRANULE_BYTES, Space
+from tapeout.isa.fields import ACC_ROW_BYTES, GRANULE_BYTES, SCALE_WORD_BYTES, Space
 from tapeout.numerics.formats import BLOCK, FORMATS, Format
 
 from .command import REGISTER_BITS, ROWS_BITS
@@ -24,6 +24,7 @@ ROW_BITS = 24  # of the bytes of a row
 START_BITS = REGISTER_BITS + 1
 BLOCK_LOG2 = BLOCK.bit_length() - 1
 GRANULE_LOG2 = GRANULE_BYTES.bit_length() - 1
+SCALE_WORD_LOG2 = SCALE_WORD_BYTES.bit_length() - 1
 
 TILE = data.StructLayout(
     {
@@ -84,7 +85,7 @@ class TileCheck(Component):
         single = word.row.maybe_single & tile.payload.bit_select(word.row.single_at, 1)
         space = word.space.fixed | _slice(tile.payload, word.space, 2)
         start, x, rows, count, at, kind, code, row_kind, space, half = chosen.registers(
-            start=Mux(word.granules, start[: FIELD_BITS - GRANULE_LOG2] << GRANULE_LOG2, start),
+            start=_bytes(start, word.unit_log2),
             x=Mux(word.plus_x, tile.x, 0),
             rows=_amount(tile, word.rows, LINES_BITS),
             count=_amount(tile, word.count, COUNT_BITS),
@@ -204,6 +205,14 @@ def _resolved(m: Module, kind: Any, at: Any, count: Any, row_bytes: Any) -> Any:
     with m.Else():
         m.d.comb += pitch.eq(at)
     return pitch
+
+
+def _bytes(value: Any, unit_log2: Any) -> Any:
+    """What a field holds, in bytes, if it counts in granules, words of scales or bytes."""
+    bytes_: Any = value
+    for log2 in (SCALE_WORD_LOG2, GRANULE_LOG2):
+        bytes_ = Mux(unit_log2 == log2, value[: FIELD_BITS - log2] << log2, bytes_)
+    return bytes_
 
 
 def _row_bytes(m: Module, kind: Any, code: Any, count: Any) -> Any:

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from amaranth.lib import data
+from amaranth.utils import exact_log2
 
 from tapeout.isa.encoding import fields
 from tapeout.isa.fields import GRANULE_BYTES, Space
@@ -82,7 +83,7 @@ WORD = data.StructLayout(
         "where": data.ArrayLayout(CONDITION, 2),
         "space": data.StructLayout({"fixed": 2, "at": AT, "width": WIDTH}),
         "start": SLICE,
-        "granules": 1,
+        "unit_log2": 3,
         "plus_x": 1,
         "half": 1,
         "rows": AMOUNT,
@@ -118,7 +119,7 @@ def _word(cls: type[Operation], tile: Tile, *, last: bool) -> dict[str, Any]:
         "where": [*where, *[always] * (2 - len(where))],
         "space": space,
         "start": _slice(cls, tile.start),
-        "granules": int(fields(cls)[tile.start].unit == GRANULE_BYTES),
+        "unit_log2": exact_log2(fields(cls)[tile.start].unit),
         "plus_x": int(bool(tile.register)),
         "half": int(tile.half),
         "rows": _amount(cls, tile.rows),

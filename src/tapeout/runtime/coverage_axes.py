@@ -120,6 +120,8 @@ AXES: Mapping[type[Operation], dict[str, Values]] = {
         **WORKER,
         "a": NARROW,
         "b": NARROW,
+        "a scales": ("granule", "within"),
+        "b scales": ("granule", "within"),
         "transpose": BOOLS,
         "accumulate": BOOLS,
         "rows": ROW_KINDS,

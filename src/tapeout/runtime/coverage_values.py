@@ -197,7 +197,13 @@ def _move(op: LoadTile | StoreTile | LoadPages | StorePages, one: Executed) -> V
 
 
 def _product(op: Matmul | VectorMatmul, one: Executed) -> Values:
-    values = {"a": format_of_code(op.a_format).name} if isinstance(op, Matmul) else {}
+    values: Values = {}
+    if isinstance(op, Matmul):
+        starts = {"a scales": op.a_scale, "b scales": op.b_scale}
+        values = {
+            name: "within" if at % GRANULE_BYTES else "granule" for name, at in starts.items()
+        }
+        values["a"] = format_of_code(op.a_format).name
     return values | {
         "b": format_of_code(op.b_format).name,
         "transpose": str(op.transpose),

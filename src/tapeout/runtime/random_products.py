@@ -1,10 +1,12 @@
 """Random products of the matrix unit and of the vector unit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tapeout.isa import Matmul, Space, VectorMatmul, acc_pitch
+from tapeout.isa.encoding import fields
+from tapeout.isa.shapes import scales_unit
 from tapeout.numerics import BLOCK, FORMATS, Format
 from tapeout.runtime.random_memory import NoRoomError
 from tapeout.runtime.random_operands import random_codes, random_numbers, random_scales
@@ -45,11 +47,11 @@ class RandomProducts:
         pitch = acc_pitch(n)
         m = min(m, window // pitch)
         k_blocks = self._k_blocks("matmul", max(m, n))
-        a, a_scale = self.blocks(a_format, m, BLOCK * k_blocks)
+        a, a_scale = self.part_of_rows(a_format, m, BLOCK * k_blocks)
         if transpose:
             b, b_scale = self._elements(b_format, BLOCK * k_blocks, n), self._anywhere()
         else:
-            b, b_scale = self.blocks(b_format, n, BLOCK * k_blocks)
+            b, b_scale = self.part_of_rows(b_format, n, BLOCK * k_blocks)
         accumulate = self.shapes.decks.draw("matmul accumulate", (0, 1))
         step = pitch << max(0, m - 1).bit_length()
         acc = self.tiles.write("fp32", m, 4 * n, space=Space.ACC, pitch=pitch, step=step)
@@ -146,16 +148,25 @@ class RandomProducts:
             return fmt
         return others[int(self.rng.integers(len(others)))]
 
-    def blocks(self, fmt: Format, rows: int, k: int) -> tuple[Tile, Tile]:
-        """Elements and scales of an operand."""
+    def part_of_rows(self, fmt: Format, rows: int, k: int) -> tuple[Tile, Tile]:
+        """Elements and scales of an operand; now and then other scales lie before them."""
+        units = int(self.rng.integers(1, 5)) if self.rng.random() < 0.4 else 0
+        before = units * scales_unit(fmt)
+        if fmt.scale == "none":
+            return self.blocks(fmt, rows, k)
+        elements, scales = self.blocks(fmt, rows, k, before=8 * before // fmt.scale_bits)
+        return elements, replace(scales, start=scales.start + before)
+
+    def blocks(self, fmt: Format, rows: int, k: int, *, before: int = 0) -> tuple[Tile, Tile]:
+        """Elements and scales of an operand; before them in each row of scales `before` others."""
         elements = self._elements(fmt, rows, k)
         if fmt.scale == "none":
             return elements, self._no_scales(rows)
-        count = fmt.scale_count(k)
+        count = before + fmt.scale_count(k)
         scales = self.tiles.read(
             fmt.name,
             rows,
-            fmt.scale_row_bytes(k),
+            count * fmt.scale_bits // 8,
             lambda: random_scales(fmt, rows, count, self.rng),
             space=Space.SCALE,
         )
@@ -182,7 +193,8 @@ class RandomProducts:
 
     def _anywhere(self) -> Tile:
         """Fields of scales that a transposed operand has not got: any."""
-        start = 16 * int(self.rng.integers(1 << 16))
+        field = fields(Matmul)["b_scale"]
+        start = 16 * int(self.rng.integers((field.unit << field.bits) // 16))
         pitch = 16 * int(self.rng.integers(1 << 10))
         return Tile(space=Space.SCALE, start=start, pitch=pitch, rows=0, row_bytes=0, kind="")
 
