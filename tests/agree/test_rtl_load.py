@@ -103,7 +103,7 @@ FAST = {  # tiles: their rows, and the beats (or rows) that pass in a cycle at l
     "granules": (tile(src=3, src_pitch=16, row_bytes=16, dst_pitch=16), 512, 0.95),
     "rows apart in memory": (tile(src_pitch=256, row_bytes=128, dst_pitch=128), 100, 0.95),
     "one beat each": (tile(src_pitch=320, row_bytes=64, dst_pitch=64), 100, 0.95),
-    "short rows": (tile(src=9, src_pitch=4, row_bytes=4, dst_pitch=16), 1000, 4 / 64 * 0.95),
+    "short rows": (tile(src=9, src_pitch=4, row_bytes=4, dst_pitch=16), 1000, 16 / 64 * 0.95),
     "short rows apart": (tile(src_pitch=64, row_bytes=9, dst_pitch=16), 1000, 0.95),
 }
 

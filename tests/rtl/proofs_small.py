@@ -89,7 +89,7 @@ OPTIONS = {
     "Spread": {"lanes": 4},
     "SpecialFunctions": {},
     "Sram": {"width": 4, "depth": 2, "part": 4},
-    "Steps": {"bus_bytes": 16},
+    "Steps": {"bus_bytes": 32, "shorts": True},
     "Store": {"bus_bytes": 16, **SPACES},
     "SumTree": {"leaves": 2},
     "Sums": {"lanes": 4},

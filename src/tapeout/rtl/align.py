@@ -1,6 +1,6 @@
 """From beats of memory to windows of an on-core memory."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -85,14 +85,29 @@ class Aligner(Component):
                     m.d.sync += middle.offset.eq(0)
             with m.If(middle_valid):
                 fine = Cat(Const(0, 3), middle.offset[:fine_bits])
+                straight = (turned >> fine)[:bits]
+                mask = (~(Const(-1, self.bus_bytes) << middle.bytes))[: self.bus_bytes]
                 m.d.sync += [
                     window.space.eq(middle.space),
                     window.local.eq(middle.local),
-                    window.data.eq(turned >> fine),
-                    window.mask.eq(~(Const(-1, self.bus_bytes) << middle.bytes)),
+                    window.data.eq(self._apart(straight, middle.short, 8)),
+                    window.mask.eq(self._apart(mask, middle.short, 1)),
                     window.last.eq(middle.last),
                     window.trap.eq(middle.trap),
                 ]
+
+    def _apart(self, rows: Value, short: Value, byte_bits: int) -> Value:
+        """Short rows, each moved to a granule of its own; others as they are."""
+        out = rows
+        for code in range(1, 5):
+            size = byte_bits << (code - 1)
+            gap = Const(0, byte_bits * GRANULE_BYTES - size)
+            parts = (
+                Cat(rows[at : at + size], gap)
+                for at in range(0, size * self.bus_bytes // GRANULE_BYTES, size)
+            )
+            out = Mux(short == code, Cat(*parts), out)
+        return out
 
     def _move_beats(
         self,

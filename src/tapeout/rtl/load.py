@@ -31,7 +31,8 @@ class Load(Component):
     Reads of a command are asked for while the data of those before still arrive. A row is written
     in windows of a beat, so the rate is one beat or one window per cycle: rows that follow one
     another on both sides are as fast as one row, rows that are shorter than a beat take a cycle
-    each, and rows whose memory addresses do not touch take the beats that they touch.
+    each (of 1, 2, 4 or 8 bytes, in granules side by side: a cycle for a window of them), and rows
+    whose memory addresses do not touch take the beats that they touch.
 
     Latency from a command to its first request: 14 cycles for a tile. Traps with the code of `Trap`
     when every command before is done: ADDRESS for a table or a page outside memory, or a token
@@ -85,7 +86,7 @@ class Load(Component):
         """Commands become runs and rows; runs become requests, rows take the data."""
         m.submodules.runs = runs = Runs(bus_bytes=self.bus_bytes)
         m.submodules.segments = segments = MemoryFifo(SEGMENT, depth=SEGMENTS)
-        m.submodules.steps = steps = Steps(bus_bytes=self.bus_bytes)
+        m.submodules.steps = steps = Steps(bus_bytes=self.bus_bytes, shorts=True)
         m.submodules.aligner = aligner = Aligner(bus_bytes=self.bus_bytes)
         m.submodules.out = out = SkidBuffer(aligner.windows.payload.shape())
         ends = Ends(m, self)

@@ -1,6 +1,9 @@
 """Rows in an on-core memory as steps of one window each."""
 
-from amaranth.hdl import Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -43,8 +46,9 @@ A job without rows has one segment of one row of no bytes.
 
 
 def step_layout(*, bus_bytes: int) -> data.StructLayout:
-    """One window of a row: `bytes` from the start of a granule.
+    """One window of a row: `bytes` from the start of a granule; or a window of short rows.
 
+    short: of rows of 1, 2, 4 or 8 bytes, each in a granule of its own, 1, 2, 3 or 4; otherwise 0.
     offset: low bits of the memory address of its first byte. ends: its run of memory ends with it.
     last: its job ends with it.
     """
@@ -53,6 +57,7 @@ def step_layout(*, bus_bytes: int) -> data.StructLayout:
             "space": 1,
             "local": LOCAL_BITS,
             "bytes": range(bus_bytes + 1),
+            "short": 3,
             "offset": OFFSET_BITS,
             "ends": 1,
             "zero": 1,
@@ -65,13 +70,16 @@ def step_layout(*, bus_bytes: int) -> data.StructLayout:
 class Steps(Component):
     """Walks the rows of segments, one window of a bus width per step.
 
-    Latency 2 cycles; throughput 1 step per cycle, also across segments. Stalls when `steps` is not
-    ready.
+    With `shorts`, rows of one run that are in granules side by side, with 1, 2, 4 or 8 bytes in
+    each, share a step. Latency 2 cycles; throughput 1 step per cycle, also across segments. Stalls
+    when `steps` is not ready.
 
     Parameters
     ----------
     bus_bytes : int
         Bytes of a window: a power of two.
+    shorts : bool
+        Whether short rows share a step.
 
     Members
     -------
@@ -79,11 +87,12 @@ class Steps(Component):
     steps : Out(stream of step_layout)
     """
 
-    def __init__(self, *, bus_bytes: int):
-        self.bus_bytes = bus_bytes
+    def __init__(self, *, bus_bytes: int, shorts: bool):
+        self.bus_bytes, self.shorts = bus_bytes, shorts
+        self.granules = max(1, bus_bytes // GRANULE_BYTES)
         step = step_layout(bus_bytes=bus_bytes)
         ports = {"segments": In(stream.Signature(SEGMENT)), "steps": Out(stream.Signature(step))}
-        super().__init__(ports, name=f"steps_{bus_bytes}")
+        super().__init__(ports, name=f"steps_{bus_bytes}_{int(shorts)}")
 
     def build(self, m: Module) -> None:
         """Hold one segment and the place in it."""
@@ -95,10 +104,13 @@ class Steps(Component):
         after = Signal(LOCAL_BITS)  # where the next row starts
         offset = Signal(OFFSET_BITS, reset_less=True)
         count = Signal(range(self.bus_bytes + 1))
+        short = Signal(3, reset_less=True)
+        rows = Signal(range(self.granules + 1))  # that the step takes
         m.d.comb += [
             free.eq(~self.steps.valid | self.steps.ready),
             row_ends.eq(left <= self.bus_bytes),
-            ends.eq(row_ends & (now.rows == 1)),
+            rows.eq(1),
+            ends.eq(row_ends & (now.rows == rows)),
             count.eq(Mux(row_ends, left, self.bus_bytes)),
             after.eq(now.local + now.pitch),
             self.segments.ready.eq(~busy | (free & ends)),
@@ -109,6 +121,7 @@ class Steps(Component):
                 out.space.eq(now.space),
                 out.local.eq(here),
                 out.bytes.eq(count),
+                out.short.eq(short),
                 out.offset.eq(offset),
                 out.ends.eq(ends | (row_ends & now.ragged)),
                 out.zero.eq(now.zero),
@@ -116,7 +129,7 @@ class Steps(Component):
                 out.trap.eq(now.trap),
             ]
             with m.If(busy):
-                self._advance(m, now, row_ends, count, left, here, after, offset)
+                self._advance(m, now, row_ends, rows, count, left, here, after, offset)
                 m.d.sync += busy.eq(~ends)
         with m.If(self.segments.valid & self.segments.ready):
             start = Mux(new.first, new.local, Mux(busy, after, now.local))
@@ -128,12 +141,28 @@ class Steps(Component):
                 offset.eq(new.offset),
                 busy.eq(1),
             ]
+        if self.shorts and self.granules > 1:
+            with m.If(self.segments.valid & self.segments.ready):
+                m.d.sync += short.eq(self._short(new))
+            with m.If(short != 0):
+                m.d.comb += [
+                    rows.eq(Mux(now.rows < self.granules, now.rows, self.granules)),
+                    count.eq(rows << (short - 1)[:2]),
+                    after.eq(now.local + rows),
+                ]
+
+    def _short(self, segment: data.View) -> Value:
+        """The code of the length of rows that share a step, else 0."""
+        together = ~segment.ragged & (segment.pitch == 1)
+        codes = (Mux(segment.row_bytes == 1 << i, i + 1, 0) for i in range(4))
+        return Mux(together, reduce(or_, codes), 0)
 
     def _advance(
         self,
         m: Module,
         now: data.View,
         row_ends: Signal,
+        rows: Signal,
         count: Signal,
         left: Signal,
         here: Signal,
@@ -144,7 +173,7 @@ class Steps(Component):
         m.d.sync += offset.eq(offset + count)
         with m.If(row_ends):
             m.d.sync += [
-                now.rows.eq(now.rows - 1),
+                now.rows.eq(now.rows - rows),
                 now.local.eq(after),
                 here.eq(after),
                 left.eq(now.row_bytes),
@@ -153,5 +182,5 @@ class Steps(Component):
                 m.d.sync += offset.eq(now.offset + now.stride)
                 m.d.sync += now.offset.eq(now.offset + now.stride)
         with m.Else():
-            m.d.sync += here.eq(here + max(1, self.bus_bytes // GRANULE_BYTES))
+            m.d.sync += here.eq(here + self.granules)
             m.d.sync += left.eq(left - self.bus_bytes)

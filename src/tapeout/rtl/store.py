@@ -77,7 +77,7 @@ class Store(Component):
         """Commands become runs and rows; runs become bursts, rows their data."""
         m.submodules.runs = runs = Runs(bus_bytes=self.bus_bytes)
         m.submodules.segments = segments = MemoryFifo(SEGMENT, depth=SEGMENTS)
-        m.submodules.steps = steps = Steps(bus_bytes=self.bus_bytes)
+        m.submodules.steps = steps = Steps(bus_bytes=self.bus_bytes, shorts=False)
         m.submodules.packer = packer = Packer(bus_bytes=self.bus_bytes)
         ends = Ends(m, self)
         to_job(m, self.commands, runs.jobs, tile_class=StoreTile, pages_class=StorePages)
