@@ -30,6 +30,7 @@ from tapeout.sim import Machine
 
 ROOT = Path(__file__).parents[1]
 LATENCY_CYCLES = 120
+READS = 128  # under way at once: a beat for each cycle of the latency
 DOT = 32  # multiply-adds of a cell in a cycle
 PADDED = ("queries scales", "keys scales", "values scales")
 """Written in whole granules: with what lay behind a scale on the core."""
@@ -61,6 +62,7 @@ def memory_options(chip: Chip) -> MemoryOptions:
         read_latency_cycles=LATENCY_CYCLES,
         write_latency_cycles=LATENCY_CYCLES,
         total_rate=int(min(1, share) * RATE_CYCLES),
+        max_reads=READS,
     )
 
 

@@ -1,11 +1,20 @@
 """What the stages of a program share on one core: the emitter, the map, buffers, tile moves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
-from tapeout.chip import Chip
+from tapeout.chip import L1_BANK_BYTES, Chip
 from tapeout.compiler.emitter import ZERO, Emitter, Reg
-from tapeout.compiler.layout import FP32_BYTES, SCALAR_CONSTANTS, Codes, Layout, Sizes, align
+from tapeout.compiler.layout import (
+    FP32_BYTES,
+    SCALAR_CONSTANTS,
+    Codes,
+    Layout,
+    Sizes,
+    align,
+    scale_offset,
+)
 from tapeout.compiler.recipe import Recipe
 from tapeout.errors import CapacityError
 from tapeout.isa.fields import GRANULE_BYTES, AluFn, Broadcast, MapFn, Space
@@ -85,6 +94,8 @@ class CoreBuilder:
     minus_infinity: int = 0
     frequencies: int = 0
     constants_end: int = field(default=0)
+    layers: Iterator[int] = field(default_factory=count)
+    """Counts linear layers: their activations' scales take buffers in turn."""
 
     def stage(self, body: "Callable[[CoreBuilder], None]") -> None:
         """Run a stage; where there are other cores, meet them afterwards."""
@@ -98,7 +109,7 @@ class CoreBuilder:
         self.zero, self.minus_infinity = 0, GRANULE_BYTES
         self.frequencies = size
         frequency_bytes = align(4 * self.architecture.head_dim)
-        self.constants_end = size + frequency_bytes
+        self.constants_end = align(size + frequency_bytes, L1_BANK_BYTES)
         self.load(self.layout.scalars, size, Space.L1, self.zero, size, size, rows=1)
         self.load(
             self.layout.frequencies,
@@ -327,7 +338,7 @@ def columns_of(codes: Codes, start: int, columns: int) -> tuple[int, int, int, i
     return (
         codes.address + fmt.row_bytes(start),
         fmt.row_bytes(columns),
-        codes.scale_address + fmt.scale_row_bytes(start) if fmt.scale != "none" else 0,
+        codes.scale_address + scale_offset(fmt, start) if fmt.scale != "none" else 0,
         fmt.scale_row_bytes(columns),
     )
 

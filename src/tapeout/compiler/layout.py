@@ -40,6 +40,11 @@ def scale_pitch(fmt: Format, k: int) -> int:
     return align(fmt.scale_row_bytes(k))
 
 
+def scale_offset(fmt: Format, k: int) -> int:
+    """Bytes in a row of scales before that of element k."""
+    return k // fmt.group * fmt.scale_bits // 8 if fmt.group else 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Codes:
     """A quantised tile's place: [rows, columns] elements and their scales, in memory."""

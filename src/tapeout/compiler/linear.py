@@ -1,11 +1,12 @@
 """A linear layer: tiles of weights streamed through L1, results handed to an epilogue."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import count
 
 from tapeout.compiler.core import Buffers, CodesTile, CoreBuilder, Tile32, columns_of, l1_tile
-from tapeout.compiler.layout import FP32_BYTES, Codes, align, scale_pitch
+from tapeout.compiler.emitter import Reg
+from tapeout.compiler.layout import FP32_BYTES, Codes, align, scale_offset, scale_pitch
 from tapeout.compiler.plan import Plan, Work, depth, epilogue_bytes, part_tiles, plan_linear
 from tapeout.isa.fields import Broadcast, MapFn, Queue, Space, acc_pitch
 from tapeout.isa.program import Placement
@@ -60,16 +61,17 @@ class _Stream:
         buffers: Buffers,
     ):
         self.b, self.source, self.weights, self.work, self.plan = b, source, weights, work, plan
-        longest, held = max(length for _, length in plan.flat), range(plan.sources)
-        self.a = [_codes_buffer(buffers, work.source, work.rows, longest) for _ in held]
-        self.w = [_codes_buffer(buffers, work.weights, plan.n, longest) for _ in range(plan.copies)]
+        source_scales, weight_scales = plan.scale_copies
+        self.a = _Ring.of(buffers, plan, work.source, work, work.rows, plan.sources, source_scales)
+        self.w = _Ring.of(buffers, plan, work.weights, work, plan.n, plan.copies, weight_scales)
         self.parts = [
             l1_tile(buffers.take(work.rows * align(FP32_BYTES * plan.n)), plan.n)
             for _ in range(part_tiles(b.recipe.wide, work, plan))
         ]
         self.factors = [self._load_factor(p, buffers) for p in weights]
-        self.turns: Iterator[int] = count()
-        self.loaded = False
+        self.turns, self.tiles, self.layer = count(), count(), next(b.layers)
+        self.tile = 0
+        self.loaded = self.scaled = False
 
     def result(self, which: int, start: int, columns: int, turn: int) -> Tile32:
         """The product with columns start.. of one weight, as a tile."""
@@ -142,44 +144,50 @@ class _Stream:
 
     def _activations(self, k: int, length: int) -> CodesTile:
         index = self.plan.flat.index((k, length))
-        buffer = self.a[index % len(self.a)]
-        tile = _shaped(buffer, self.work.source, length)
+        tile = self.a.slice(index, self.layer, k, length)
         if not (self.plan.resident and self.loaded):
-            self._load(self.source, self.source.pitch, self.source.scale_pitch, k, length, tile)
-            if index == len(self.plan.flat) - 1:
-                self.loaded = True
+            rows = self.b.rows
+            self._load(self.source, tile, k, length, rows)
+            if not self.plan.row_scales:
+                self._load_scales(self.source, tile, k, length, rows)
+            elif not self.scaled:
+                self._load_scales(self.source, tile, 0, self.work.k, rows)
+            self.scaled = True
+            self.loaded = index == len(self.plan.flat) - 1
         return tile
-
-    def _load(
-        self, codes: Codes, pitch: int, scales: int, k: int, length: int, to: CodesTile
-    ) -> None:
-        address, row_bytes, scale, scale_bytes = columns_of(codes, k, length)
-        rows = self.b.rows
-        self.b.load(address, pitch, Space.L1, to.address, to.pitch, row_bytes, rows=rows)
-        self.b.load(scale, scales, Space.SCALE, to.scale, to.scale_pitch, scale_bytes, rows=rows)
 
     def _weights(self, which: int, start: int, columns: int, k: int, length: int) -> CodesTile:
         p, fmt = self.weights[which], self.work.weights
-        tile = _shaped(self.w[next(self.turns) % len(self.w)], fmt, length)
-        self.b.load(
-            p.address + start * p.pitch_bytes + fmt.row_bytes(k),
-            p.pitch_bytes,
-            Space.L1,
-            tile.address,
-            tile.pitch,
-            fmt.row_bytes(length),
-            rows=columns,
+        codes = Codes(
+            format=fmt,
+            address=p.address + start * p.pitch_bytes,
+            pitch=p.pitch_bytes,
+            scale_address=p.scale_address + start * p.scale_pitch_bytes,
+            scale_pitch=p.scale_pitch_bytes,
+            columns=self.work.k,
         )
-        self.b.load(
-            p.scale_address + start * p.scale_pitch_bytes + _scale_offset(fmt, k),
-            p.scale_pitch_bytes,
-            Space.SCALE,
-            tile.scale,
-            tile.scale_pitch,
-            fmt.scale_row_bytes(length),
-            rows=columns,
-        )
+        first = k == 0
+        if first:
+            self.tile = next(self.tiles)
+        tile = self.w.slice(next(self.turns), self.tile, k, length)
+        self._load(codes, tile, k, length, columns)
+        if not self.plan.row_scales:
+            self._load_scales(codes, tile, k, length, columns)
+        elif first:
+            self._load_scales(codes, tile, 0, self.work.k, columns)
         return tile
+
+    def _load(self, codes: Codes, to: CodesTile, k: int, length: int, rows: Reg | int) -> None:
+        address, row_bytes, _, _ = columns_of(codes, k, length)
+        self.b.load(address, codes.pitch, Space.L1, to.address, to.pitch, row_bytes, rows=rows)
+
+    def _load_scales(
+        self, codes: Codes, to: CodesTile, k: int, length: int, rows: Reg | int
+    ) -> None:
+        _, _, address, row_bytes = columns_of(codes, k, length)
+        self.b.load(
+            address, codes.scale_pitch, Space.SCALE, to.scale, to.scale_pitch, row_bytes, rows=rows
+        )
 
     def _load_factor(self, placement: Placement, buffers: Buffers) -> int:
         if not placement.factor:
@@ -205,25 +213,38 @@ class _Stream:
         return out
 
 
-def _scale_offset(fmt: Format, k: int) -> int:
-    """Bytes before the scale of element k of a row."""
-    return k // fmt.group * fmt.scale_bits // 8 if fmt.group else 0
+@dataclass(frozen=True, kw_only=True)
+class _Ring:
+    """Buffers that slices of an operand take in turn, and buffers for their scales."""
 
+    format: Format
+    elements: list[int]
+    scales: list[int]
+    row: int
+    """Elements of a row whose scales are held as a whole; 0: scales come with their slice."""
 
-def _codes_buffer(buffers: Buffers, fmt: Format, rows: int, columns: int) -> CodesTile:
-    pitch, scales = align(fmt.row_bytes(columns)), scale_pitch(fmt, columns)
-    return CodesTile(
-        address=buffers.take(rows * pitch),
-        pitch=pitch,
-        scale=buffers.take_scales(rows * scales),
-        scale_pitch=scales,
-    )
+    @classmethod
+    def of(
+        cls, buffers: Buffers, plan: Plan, fmt: Format, work: Work, rows: int, count: int,
+        scale_count: int,
+    ) -> "_Ring":  # fmt: skip
+        """Take the room for `rows` rows."""
+        longest = max(length for _, length in plan.flat)
+        held = work.k if plan.row_scales else longest
+        size, scales = rows * align(fmt.row_bytes(longest)), rows * scale_pitch(fmt, held)
+        return cls(
+            format=fmt,
+            elements=[buffers.take(size) for _ in range(count)],
+            scales=[buffers.take_scales(scales) for _ in range(scale_count)],
+            row=work.k if plan.row_scales else 0,
+        )
 
-
-def _shaped(buffer: CodesTile, fmt: Format, columns: int) -> CodesTile:
-    return CodesTile(
-        address=buffer.address,
-        pitch=align(fmt.row_bytes(columns)),
-        scale=buffer.scale,
-        scale_pitch=scale_pitch(fmt, columns),
-    )
+    def slice(self, turn: int, row_turn: int, k: int, length: int) -> CodesTile:
+        """Where a slice of K lies; `row_turn` counts what has rows of scales of its own."""
+        scale = self.scales[(row_turn if self.row else turn) % len(self.scales)]
+        return CodesTile(
+            address=self.elements[turn % len(self.elements)],
+            pitch=align(self.format.row_bytes(length)),
+            scale=scale + (scale_offset(self.format, k) if self.row else 0),
+            scale_pitch=scale_pitch(self.format, self.row or length),
+        )

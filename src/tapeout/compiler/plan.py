@@ -6,13 +6,21 @@ The cycles of loads and products are estimates from the RTL's counters: benchmar
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 from tapeout.chip import L1_BANK_BYTES, Chip
 from tapeout.compiler.core import CoreBuilder
-from tapeout.compiler.layout import FACTORED, FP32_BYTES, align, power_of_two, scale_pitch
+from tapeout.compiler.layout import (
+    FACTORED,
+    FP32_BYTES,
+    align,
+    power_of_two,
+    scale_offset,
+    scale_pitch,
+)
 from tapeout.errors import CapacityError
 from tapeout.isa.encoding import WORD_BYTES
+from tapeout.isa.shapes import scales_unit
 from tapeout.numerics import Format, segments
 from tapeout.numerics.formats import BLOCK, padded
 
@@ -20,15 +28,15 @@ MOST_ROWS = 2047
 """Rows of a tile that an instruction can name: of weights, the columns of the result."""
 
 PIECES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-COPIES = (2, 3, 4)
+COPIES = (2, 3, 4, 5)
 
 ENOUGH = 1.01
 """Cycles that a plan with fewer instructions may take, in parts of the fewest."""
 
-LATENCY_CYCLES = 150
+LATENCY_CYCLES = 300
 """From a free buffer until the first bytes of its next tile come."""
 
-BURST_CYCLES = 2
+BURST_CYCLES = 1.1
 """Of a row that is read by itself: so many reads may be under way, and no more."""
 
 LOAD_CYCLES = 10
@@ -62,6 +70,8 @@ class Plan:
     """Columns that the epilogue takes at once."""
     sides: int
     """Buffers that the epilogue takes in turn."""
+    row_scales: int
+    """Buffers for whole rows of the activations' scales, of which slices take parts; 0: none."""
 
     @property
     def flat(self) -> list[tuple[int, int]]:
@@ -73,6 +83,11 @@ class Plan:
         """Buffers for slices of the activations."""
         count = len(self.flat)
         return count if self.resident else min(2, count)
+
+    @property
+    def scale_copies(self) -> tuple[int, int]:
+        """Buffers for scales of the activations, and of weights."""
+        return (self.row_scales, 2) if self.row_scales else (self.sources, self.copies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,14 +184,25 @@ def _whole(
     in_accumulators = not (core.wide or len(slices) > 1 or work.weights.name in FACTORED)
     splits = in_accumulators and work.count == 1
     parts = [n, *([narrow] if splits and narrow < n else [])]
-    for sides in (2, 1):
-        for part in parts:
-            plan = Plan(
-                n=n, slices=slices, resident=resident, copies=copies, part=part, sides=sides
-            )
-            if _fits(core, work, plan):
-                return plan
+    scales = (2, 1, 0) if _row_scales(work, slices) else (0,)
+    for row_scales, sides, part in product(scales, (2, 1), parts):
+        plan = Plan(
+            n=n, slices=slices, resident=resident, copies=copies, part=part, sides=sides,
+            row_scales=row_scales,
+        )  # fmt: skip
+        if _fits(core, work, plan):
+            return plan
     return None
+
+
+def _row_scales(work: Work, slices: tuple[tuple[tuple[int, int], ...], ...]) -> bool:
+    """Whether there are slices, and each may find its scales within whole rows of them."""
+    starts = [k for segment in slices for k, _ in segment]
+    return len(starts) > 1 and all(
+        fmt.scale != "none" and scale_offset(fmt, k) % scales_unit(fmt) == 0
+        for fmt in (work.source, work.weights)
+        for k in starts
+    )
 
 
 # ---- time ------------------------------------------------------------------------------------
@@ -185,17 +211,16 @@ def _whole(
 def _cycles(core: _Core, work: Work, plan: Plan) -> float:
     """About how long a plan takes: loads and products overlap as far as the buffers let them."""
     tiles = -(-work.n // (plan.n * core.chip.cores))
-    whole = len(plan.flat) == 1
-    weights = sum(_load_cycles(core, work.weights, plan.n, k, whole) for _, k in plan.flat)
-    activations = sum(_load_cycles(core, work.source, work.rows, k, whole) for _, k in plan.flat)
+    weights = _operand_cycles(core, work.weights, plan.n, work.k, plan)
+    activations = _operand_cycles(core, work.source, work.rows, work.k, plan)
     products = work.count * tiles * len(plan.flat)
     again = 1 if plan.resident else work.count * tiles
     load = (work.count * tiles * weights + again * activations) / products
-    product = sum(_product_cycles(core, work, plan.n, k) for _, k in plan.flat) / len(plan.flat)
-    round_trip = (load + product + LATENCY_CYCLES) / plan.copies
+    multiply = sum(_product_cycles(core, work, plan.n, k) for _, k in plan.flat) / len(plan.flat)
+    round_trip = (load + multiply + LATENCY_CYCLES) / plan.copies
     fetch = _instructions(core, work, plan) * WORD_BYTES / (products * _rate(core))
-    period = max(load + fetch, product, round_trip, PRODUCT_CYCLES)
-    return products * period + load + product
+    period = max(load + fetch, multiply, round_trip, PRODUCT_CYCLES)
+    return products * period + load + multiply
 
 
 def _instructions(core: _Core, work: Work, plan: Plan) -> int:
@@ -211,15 +236,22 @@ def _rate(core: _Core) -> float:
     return hbm.bytes_per_s * hbm.efficiency / (core.chip.clock_hz * core.chip.cores)
 
 
-def _load_cycles(core: _Core, fmt: Format, rows: int, k: int, whole: bool) -> float:
-    """Of elements and scales; whole rows lie one behind the other in memory."""
-    rate, cycles = _rate(core), 0.0
-    for row_bytes in (fmt.row_bytes(k), fmt.scale_row_bytes(k)):
-        if row_bytes and whole:
-            cycles += LOAD_CYCLES + rows * align(row_bytes) / rate
-        elif row_bytes:
-            cycles += LOAD_CYCLES + rows * max(BURST_CYCLES, align(row_bytes) / rate)
-    return cycles
+def _operand_cycles(core: _Core, fmt: Format, rows: int, k: int, plan: Plan) -> float:
+    """To load all slices of an operand, and their scales."""
+    slices = [length for _, length in plan.flat]
+    scales = [k] if plan.row_scales else slices
+    return sum(
+        _load_cycles(core, rows, row_bytes, whole=len(cuts) == 1)
+        for cuts, bytes_of in ((slices, fmt.row_bytes), (scales, fmt.scale_row_bytes))
+        for row_bytes in map(bytes_of, cuts)
+        if row_bytes
+    )
+
+
+def _load_cycles(core: _Core, rows: int, row_bytes: int, *, whole: bool) -> float:
+    """Of a tile; whole rows lie one behind the other in memory."""
+    row_cycles = align(row_bytes) / _rate(core)
+    return LOAD_CYCLES + rows * (row_cycles if whole else max(BURST_CYCLES, row_cycles))
 
 
 def _product_cycles(core: _Core, work: Work, n: int, k: int) -> float:
@@ -258,8 +290,10 @@ def _fits(core: _Core, work: Work, plan: Plan) -> bool:
     l1 += plan.sources * work.rows * align(work.source.row_bytes(longest))
     l1 += plan.copies * plan.n * align(work.weights.row_bytes(longest))
     l1 += part_tiles(core.wide, work, plan) * work.rows * align(FP32_BYTES * plan.n)
-    scales = plan.sources * work.rows * scale_pitch(work.source, longest)
-    scales += plan.copies * plan.n * scale_pitch(work.weights, longest)
+    held = work.k if plan.row_scales else longest
+    source_scales, weight_scales = plan.scale_copies
+    scales = source_scales * work.rows * scale_pitch(work.source, held)
+    scales += weight_scales * plan.n * scale_pitch(work.weights, held)
     own_l1, own_scales = epilogue_bytes(work, plan)
     l1, scales = l1 + plan.sides * own_l1, scales + plan.sides * own_scales
     return l1 <= core.chip.core.l1_bytes and scales <= core.chip.core.scale_bytes
@@ -271,7 +305,7 @@ def epilogue_bytes(work: Work, plan: Plan) -> tuple[int, int]:
     l1 = work.rows * (work.tiles32 * row + work.code_bytes * padded(plan.part))
     l1 += 4 * row + align(FP32_BYTES * work.rows)
     scales = max(align(padded(plan.part) // 8), 16 * work.scale_rows * (plan.part // work.unit))
-    return align(l1), align(work.rows * scales)
+    return align(l1), align(work.rows * scales) if work.code_bytes else 0
 
 
 def depth(plan: Plan) -> int:
