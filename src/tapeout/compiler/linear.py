@@ -185,6 +185,8 @@ class _Stream:
         self, codes: Codes, to: CodesTile, k: int, length: int, rows: Reg | int
     ) -> None:
         _, _, address, row_bytes = columns_of(codes, k, length)
+        if codes is not self.source and k == 0 and to.scale_pitch == codes.scale_pitch:
+            row_bytes = codes.scale_pitch  # with what pads weights' rows, all rows are one run
         self.b.load(
             address, codes.scale_pitch, Space.SCALE, to.scale, to.scale_pitch, row_bytes, rows=rows
         )
