@@ -29,7 +29,7 @@ SCORES = "x1"
 WIDEST = (1 << fields(Softmax)["columns"].bits) - BLOCK
 """Columns of a Softmax, at most: whole blocks."""
 
-ON_THE_WAY = 24  # chunks that come while the maximum of a row becomes a scalar
+ON_THE_WAY = 16  # chunks that come while the maximum of a row becomes a scalar
 
 SCALAR = "scalar"  # a ring of single numbers, which every lane gets
 FIELD = "field"  # a number of the instruction, or the reciprocal of one
