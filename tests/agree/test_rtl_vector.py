@@ -1,5 +1,7 @@
 """The vector unit's element engine does what the simulator does, byte by byte."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,8 +18,10 @@ from agree.rtl_vector import (
 )
 from rtl.vector_bench import VectorBench, command_word
 from tapeout.isa.fields import GRANULE_BYTES, Broadcast, MapFn
+from tapeout.numerics import format_named
 from tapeout.rtl.command import COMMAND
 from tapeout.rtl.vector import VectorUnit
+from tapeout.rtl.vector_scales import SCALE_WINDOW
 from tapeout.sim.execute import execute
 from tapeout.sim.state import Memories
 
@@ -98,6 +102,32 @@ def test_softmax(lanes, wide):
     bench = Bench(lanes, seed=lanes)
     for _ in range(8):
         bench.agree(*random_softmax(bench.rng, wide=wide))
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_softmax_of_every_width(lanes):
+    """The widest row fills the ring in which scores wait for its maximum."""
+    bench = Bench(lanes, seed=lanes + 1)
+    for columns in range(32, 225, 32):
+        for rows in (1, 3, lanes - 1, lanes + 1, 2 * lanes + 3):
+            most = min(rows, L1_BYTES // 2 // (4 * columns))
+            bench.agree(*random_softmax(bench.rng, rows=most, columns=columns))
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("name", ["bf16", "mxfp8_e4m3"])
+def test_softmax_takes_a_cycle_for_each_chunk(lanes, name):
+    bench, fmt = Bench(lanes, seed=lanes), format_named(name)
+    reads = bench.bench.reads
+    for rows, columns in ((1, 128), (32, 128), (40, 224)):
+        op, positions = random_softmax(bench.rng, rows=rows, columns=columns)
+        pitch = fmt.row_bytes(columns)
+        op = replace(op, value_format=fmt.code, format=fmt.code, dst_pitch=pitch)
+        before = reads["read_a"] + reads["read_acc"]
+        cycles = bench.agree(op, positions)
+        chunks = op.rows * -(-columns // lanes)
+        assert reads["read_a"] + reads["read_acc"] - before == chunks, "scores are read once"
+        assert cycles <= 1.05 * chunks + 100 + columns // SCALE_WINDOW
 
 
 @pytest.mark.parametrize("lanes", LANES)

@@ -58,36 +58,42 @@ class RingRules(StreamChecker):
         super().build(m)
         ring, depth = self.proved, self.depth
         held, promised = Signal(range(depth + 3)), Signal(range(depth + 3))
+        here = Signal(range(depth + 4))
         m.d.sync += [
-            held.eq(held + ring.push - ring.pop),
+            held.eq(here - ring.pop),
             promised.eq(promised + ring.reserve - ring.push),
         ]
         with m.If(ring.clear):
             m.d.sync += [held.eq(0), promised.eq(0)]
         m.d.comb += [
+            here.eq(held + ring.push),
             Assume(~ring.reserve | ring.room),
             Assume(~ring.push | (promised != 0)),
-            Assume(ring.pop <= held),
+            Assume(ring.pop <= here),
             Assume(ring.pop <= 2),
-            Assume(~ring.read | (held > ring.ahead)),
+            Assume(~ring.read | (here > ring.ahead)),
             Assert(held + promised <= depth, "promises do not overflow"),
             Assert(ring.room == (held + promised < depth), "what is free may be reserved"),
-            Assert(ring.ready == (held >= 1), "a beat is there when it came"),
-            Assert(ring.pair == (held >= 2), "two beats are there when they came"),
+            Assert(ring.ready == (here >= 1), "a beat is there when it comes"),
+            Assert(ring.pair == (here >= 2), "two beats are there when they come"),
         ]
         self._order(m, held)
 
     def _order(self, m, held):
-        """Follow the marked beat, and what was read last."""
+        """Follow the marked beat, from the cycle in which it comes, and what was read last."""
         ring = self.proved
-        marked, place, kept = Signal(), Signal(range(self.depth + 3)), Signal(len(ring.data))
+        kept_mark, kept_place = Signal(), Signal(range(self.depth + 3))
+        marked, place = Signal(), Signal(range(self.depth + 3))
+        kept, word = Signal(len(ring.data)), Signal(len(ring.data))
         shown, seen = Signal(), Signal(len(ring.data))
+        m.d.comb += [marked.eq(kept_mark), place.eq(kept_place), word.eq(kept)]
+        with m.If(~kept_mark & self.mark & ring.push):
+            m.d.comb += [marked.eq(1), place.eq(held), word.eq(ring.data)]
         m.d.comb += Assert(~shown | (ring.value == seen), "what is read is what came, and stays")
         with m.If(ring.read):
-            m.d.sync += [shown.eq(marked & (place == ring.ahead)), seen.eq(kept)]
-        with m.If(marked):
-            m.d.sync += [marked.eq(place >= ring.pop), place.eq(place - ring.pop)]
-        with m.Elif(self.mark & ring.push):
-            m.d.sync += [marked.eq(1), place.eq(held - ring.pop), kept.eq(ring.data)]
-        with m.If(ring.clear):
-            m.d.sync += marked.eq(0)
+            m.d.sync += [shown.eq(marked & (place == ring.ahead)), seen.eq(word)]
+        m.d.sync += [
+            kept_mark.eq(marked & (place >= ring.pop) & ~ring.clear),
+            kept_place.eq(place - ring.pop),
+            kept.eq(word),
+        ]

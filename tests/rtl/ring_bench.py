@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 
 from rtl.components import started
-from tapeout.rtl.ports import READ_LATENCY
+from tapeout.rtl.ports import GRANULE_BITS, READ_LATENCY
 
 CHUNK = {"ready": "ready", "take": "take", "value": "values"}
 SCALARS = {"ready": "scalar_ready", "take": "scalar_take", "value": "scalar"}
@@ -131,7 +131,8 @@ class RingBench:
             due = self.cycle + READ_LATENCY
             if self.share < 1:
                 due += int(self.rng.integers(0, MORE_LATENCY))
-            self.answers.append((due, self.memory[payload]))
+            count = self.model.ports["read_data"] // GRANULE_BITS
+            self.answers.append((due, self.memory[payload : payload + count].reshape(-1)))
 
 
 def chunks_of(words, lanes, rng):

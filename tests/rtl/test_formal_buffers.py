@@ -47,7 +47,7 @@ def reads_early(m, outer, inner):
 
 RING_FAULTS = {
     always_room: "what is free may be reserved|promises do not overflow",
-    loses: "a beat is there when it came|two beats are there",
+    loses: "a beat is there when it comes|two beats are there",
     pops_one: "there when|may be reserved",
     reads_ahead: "what is read is what came",
     reads_early: "what is read is what came",

@@ -18,26 +18,26 @@ def test_a_ring_is_a_queue_with_room_that_is_promised(seed):
     rng, model = random.Random(seed), started(Ring(width=16, depth=DEPTH))
     held, promised, read = deque(), 0, None
     for _ in range(2000):
-        assert model.get("ready") == (len(held) >= 1)
-        assert model.get("pair") == (len(held) >= 2)
         assert model.get("room") == (len(held) + promised < DEPTH)
         assert read is None or model.get("value") == read
         reserve = int(rng.random() < 0.5 and len(held) + promised < DEPTH)
         push = int(promised > 0 and rng.random() < 0.5)
+        word = rng.getrandbits(16)
+        if push:
+            held.append(word)
         ahead = int(len(held) >= 2 and rng.random() < 0.3)
         reads = int(len(held) > ahead and rng.random() < 0.6)
         pop = rng.randint(0, min(2, len(held)))
-        word = rng.getrandbits(16)
         for name, value in (("reserve", reserve), ("push", push), ("data", word), ("pop", pop),
                             ("read", reads), ("ahead", ahead)):  # fmt: skip
             model.set(name, value)
+        assert model.get("ready") == (len(held) >= 1)
+        assert model.get("pair") == (len(held) >= 2)
         model.tick()
         if reads:
             read = held[ahead]
         for _ in range(pop):
             held.popleft()
-        if push:
-            held.append(word)
         promised += reserve - push
 
 

@@ -59,12 +59,14 @@ class Bench:
 
     def __init__(self, unit, *, seed=0, withhold=0.0, depth=4):
         self.model, self.lanes, self.depth = started(unit), unit.lanes, depth
-        self.rng, self.withhold = random.Random(seed), withhold
+        self.rng, self.withhold, self.row_depth = random.Random(seed), withhold, 16
         self.wires = {name: self.model._bytes(name) for name in self.model.ports}
         self.has_scalar = "scalar" in self.wires
         self.layout = SUMS if self.has_scalar else MAXIMA
+        self.more = "scalar" if self.has_scalar else "initial"  # the second source
         self.cycle, self.closed = 0, 0
-        self.chunks, self.scalars, self.out = deque(), deque(), []
+        self.chunks, self.numbers, self.out = deque(), deque(), []
+        self.rows_out, self.rows_promised, self.rows_held = [], 0, 0
 
     def get(self, name):
         return int(self.wires[name][0])
@@ -79,16 +81,17 @@ class Bench:
 
     def step(self, *, offer=True):
         """A cycle; rings offer what they have, or nothing."""
-        for name, there in (("ready", offer and self.chunks), ("scalar_ready", self.scalars),
-                            ("room", self.held < self.depth)):  # fmt: skip
+        for name, there in (("ready", offer and self.chunks), (f"{self.more}_ready", self.numbers),
+                            ("room", self.held < self.depth),
+                            ("row_room", self.rows_held < self.row_depth)):  # fmt: skip
             if name in self.wires:
                 self.wires[name][0] = bool(there) and self.rng.random() >= self.withhold
         self.model.set("rst", 0)
         take, reserve, write = (self.get(name) for name in ("take", "reserve", "write"))
-        scalar_take = self.has_scalar and self.get("scalar_take")
+        more_take = self.get(f"{self.more}_take")
         assert take <= self.get("ready"), "takes a chunk that is not there"
         assert reserve <= self.get("room"), "reserves what has no room"
-        assert scalar_take <= (self.has_scalar and self.get("scalar_ready"))
+        assert more_take <= self.get(f"{self.more}_ready"), "takes numbers that are not there"
         if write:
             assert self.promised > 0, "writes what it has not promised"
             self.out.append(self.wires["data"].view(np.uint32).copy())
@@ -97,29 +100,48 @@ class Bench:
         is_open = self.cycle >= self.closed and self.rng.random() >= self.withhold
         if is_open and len(self.out) > self.drained:
             self.drained, self.held = self.drained + 1, self.held - 1
+        if not self.has_scalar:
+            self.step_rows(is_open)
         self.model.tick()
         self.cycle += 1
         if take:
             self.wires["values"][:] = self.chunks.popleft()
-        if scalar_take:
-            self.wires["scalar"][:] = self.scalars.popleft()
+        if more_take:
+            self.wires[self.more][:] = self.numbers.popleft()
 
-    def run(self, rows, *, group, scalars=None, beyond=0):
+    def step_rows(self, is_open):
+        """The ring of each row's maximum."""
+        reserve, write = self.get("row_reserve"), self.get("row_write")
+        assert reserve <= self.get("row_room"), "reserves what has no room"
+        if write:
+            assert self.rows_promised > 0, "writes what it has not promised"
+            self.rows_out.append(int(self.wires["row_data"].view(np.uint32)[0]))
+        self.rows_promised += reserve - write
+        self.rows_held += reserve
+        if is_open and self.rows_held > self.rows_promised:
+            self.rows_held -= 1
+
+    def run(self, rows, *, group, numbers_of_rows=None, beyond=0):
         """One result for each of `rows` [rows, numbers] as bits, in groups; counts cycles."""
         numbers = rows.shape[1]
         padded = np.full((len(rows), -(-numbers // self.lanes) * self.lanes), beyond, np.uint32)
         padded[:, :numbers] = rows
         self.chunks = deque(padded.reshape(-1, self.lanes).view(np.uint8))
-        self.scalars = deque()
-        if scalars is not None:
-            self.scalars = deque(scalars.reshape(-1, 1).view(np.uint8))
+        self.numbers = deque()
+        if numbers_of_rows is not None:
+            width = 1 if self.has_scalar else self.lanes
+            groups = numbers_of_rows.reshape(-1, group)
+            short = -(-group // width) * width - group
+            filled = np.pad(groups, ((0, 0), (0, short)), constant_values=0x7FC00000)
+            self.numbers = deque(filled.reshape(-1, width).view(np.uint8))
         self.out, self.held, self.promised, self.drained, self.cycle = [], 0, 0, 0, 0
-        initial = {"initial": int(scalars is not None)} if self.has_scalar else {}
+        self.rows_out, self.rows_promised, self.rows_held = [], 0, 0
+        initial = {"initial": int(numbers_of_rows is not None)} if self.has_scalar else {}
         self.start(on=1, numbers=numbers, rows=group, **initial)
         sizes = [min(self.lanes, group - i) for i in range(0, group, self.lanes)]
         sizes *= len(rows) // group
         assert len(rows) % group == 0
-        limit = 2000 + 100 * len(self.chunks) + 50 * len(rows)
+        limit = 2000 + 100 * len(self.chunks) + 50 * len(rows) + 3000 * len(sizes)
         while len(self.out) < len(sizes):
             self.step()
             assert self.cycle < limit, f"stuck: {len(self.out)} of {len(sizes)} chunks"
@@ -127,10 +149,13 @@ class Bench:
         for _ in range(3):
             self.step()
         assert not self.chunks
-        assert not self.scalars
+        assert not self.numbers
         assert not self.promised
+        assert not self.rows_promised
         assert len(self.out) == len(sizes), "more chunks than the groups have"
-        return np.concatenate([c[:n] for c, n in zip(self.out, sizes, strict=True)]), cycles
+        made = np.concatenate([c[:n] for c, n in zip(self.out, sizes, strict=True)])
+        assert self.has_scalar or self.rows_out == made.tolist(), "each maximum leaves alone, too"
+        return made, cycles
 
 
 def sums(rows, scalars):
@@ -141,17 +166,21 @@ def sums(rows, scalars):
     return numerics.matmul_wide(rows.view(np.float32), ones, acc)[:, 0].view(np.uint32)
 
 
-def maxima(rows):
-    return numerics.reduce_max(rows.view(np.float32)).view(np.uint32)
+def maxima(rows, initial):
+    largest = numerics.reduce_max(rows.view(np.float32))
+    return numerics.maximum(largest, initial.view(np.float32)).view(np.uint32)
 
 
 def check(bench, rows, *, group, scalars=None):
+    """Compare with `numerics`; without `scalars` maxima start from numbers like those of rows."""
     if bench.has_scalar:
-        got, cycles = bench.run(rows, group=group, scalars=scalars)
+        got, cycles = bench.run(rows, group=group, numbers_of_rows=scalars)
         want = sums(rows, scalars)
     else:
-        got, cycles = bench.run(rows, group=group, beyond=0xFF800000)
-        want = maxima(rows)
+        initial = rows[:, 0].copy() if scalars is None else scalars
+        initial = np.roll(initial, 1)
+        got, cycles = bench.run(rows, group=group, numbers_of_rows=initial, beyond=0xFF800000)
+        want = maxima(rows, initial)
     wrong = np.flatnonzero(got != want)
     found = [f"row {i}: {got[i]:08x} not {want[i]:08x}" for i in wrong[:3]]
     assert not len(wrong), f"{len(wrong)} of {len(want)}, {rows.shape[1]} numbers: {found}"
@@ -177,10 +206,11 @@ def campaign(unit, *, runs, seed, most=6000):
         groups = max(1, min(int(rng.integers(1, 7)), most // (chunks * group * lanes)))
         rows = words(rng, (groups * group, numbers), rng.choice(KINDS))
         scalars = None
-        if bench.has_scalar and rng.random() < 0.5:
+        if rng.random() < 0.5:
             scalars = words(rng, len(rows), rng.choice(KINDS))
         bench.withhold = float(rng.choice([0.0, 0.3, 0.8]))
         bench.depth = int(rng.choice([1, 2, 4]))
+        bench.row_depth = int(rng.choice([1, 2, 16]))
         check(bench, rows, group=group, scalars=scalars)
 
 
@@ -201,7 +231,7 @@ def test_every_length_up_to_300(unit, lanes):
     rng, bench = np.random.default_rng(lanes), Bench(unit(lanes=lanes), withhold=0.1)
     for numbers in range(1, 301):
         rows = words(rng, (6, numbers), KINDS[numbers % len(KINDS)])
-        scalars = words(rng, 6, "any") if bench.has_scalar and numbers % 3 == 0 else None
+        scalars = words(rng, 6, "any") if numbers % 3 == 0 else None
         check(bench, rows, group=3, scalars=scalars)
 
 

@@ -8,7 +8,7 @@ from tapeout.isa.fields import GRANULE_BYTES
 from tapeout.numerics import FORMATS, decode_scale, format_named
 from tapeout.numerics.fp32 import NAN_BITS
 from tapeout.rtl.ports import READ_LATENCY
-from tapeout.rtl.vector_scales import ValueScales
+from tapeout.rtl.vector_scales import SCALE_WINDOW, ValueScales
 
 SLOW = [pytest.param(lanes, marks=pytest.mark.slow) for lanes in (16, 64, 512)]
 LANES = [4, 8, 32, 128, *SLOW]
@@ -102,14 +102,14 @@ def test_every_bf16_scale():
 
 
 @pytest.mark.parametrize("lanes", [4, 32, 128])
-def test_a_scale_and_a_chunk_in_every_cycle(lanes):
+def test_a_window_of_scales_and_a_chunk_in_every_cycle(lanes):
     bench, fmt = bench_of(lanes, depth=10_000), format_named("mxint8")
     check(bench, lanes, memory_of(bench.rng, fmt), fmt, MAX_COLUMNS, 5, 20)
     each = -(-MAX_COLUMNS // lanes)
     assert np.array_equal(np.diff(bench.cycles[each - 1 :]), np.ones(19 * each))
     first, last = bench.cycles[0], bench.cycles[each - 1]
-    assert first == bench.begun + READ_LATENCY + lanes + 7
-    assert last - first == MAX_COLUMNS - lanes, "chunks wait for scales of others"
+    assert first == bench.begun + READ_LATENCY + lanes // SCALE_WINDOW + 7
+    assert last - first == (MAX_COLUMNS - lanes) // SCALE_WINDOW, "chunks wait for scales of others"
 
 
 def test_a_start_forgets_what_was_and_off_does_nothing():
@@ -137,5 +137,5 @@ def test_it_is_busy_while_scales_are_missing():
         bench.step()
         seen += bench.get("read_data_valid")
         assert bench.cycle < 2000
-    assert seen == 64
+    assert seen == 64 // SCALE_WINDOW
     assert not bench.answers

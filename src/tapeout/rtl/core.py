@@ -20,6 +20,7 @@ from .sequencer import Sequencer
 from .sizes import BANK_GRANULES, SCALE_BANKS, CoreSizes
 from .store import Store
 from .vector import VectorUnit
+from .vector_scales import SCALE_WINDOW
 
 READERS = ("program", "scalars", "load", "load_table", "store_table", "sample")
 WRITERS = ("store", "sample")
@@ -121,7 +122,7 @@ class Core(Component):
             "st": (self.store.read_l1, bus, self.store.read_scale, bus),
             "mu_a": (self.matrix.read_a, BANK_GRANULES, self.matrix.scale_a, 1),
             "mu_b": (self.matrix.read_b, BANK_GRANULES, self.matrix.scale_b, 1),
-            "vu_a": (self.vector.read_a, wide, self.vector.read_scale, 1),
+            "vu_a": (self.vector.read_a, wide, self.vector.read_scale, SCALE_WINDOW),
             "vu_b": (self.vector.read_b, wide, None, 0),
         }
         writes = {

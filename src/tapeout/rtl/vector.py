@@ -15,6 +15,7 @@ from .ports import memory_read, memory_write, read_port, unit_ports, write_port
 from .quantiser import Quantiser
 from .sampler import Sampler
 from .vector_engine import ElementEngine
+from .vector_scales import SCALE_WINDOW
 
 ENGINES = ("elements", "quantiser", "dequantiser", "sampler")
 
@@ -42,7 +43,8 @@ class VectorUnit(Component):
     commands, done, trap, busy : `unit_ports`
     read_a, read_b : Out(read_port), L1; read_acc : Out(read_port), the accumulators
     write : Out(write_port), L1
-    read_scale : Out(read_port); write_scale : Out(write_port), a granule of the scale memory
+    read_scale : Out(read_port of SCALE_WINDOW granules), the scale memory
+    write_scale : Out(write_port of a granule), likewise
     memory : Out(memory_read); results : Out(memory_write)
     """
 
@@ -67,16 +69,16 @@ class VectorUnit(Component):
         window = {"granules": lanes // 4}
         l1 = {**window, "address_bits": (l1_granules - 1).bit_length()}
         acc = {**window, "address_bits": (accumulators // 2 - 1).bit_length()}
-        scale = {"granules": 1, "address_bits": (scale_granules - 1).bit_length()}
+        scale_bits = (scale_granules - 1).bit_length()
         super().__init__(
             {
                 **unit_ports(COMMAND),
                 "read_a": Out(read_port(**l1)),
                 "read_b": Out(read_port(**l1)),
                 "read_acc": Out(read_port(**acc)),
-                "read_scale": Out(read_port(**scale)),
+                "read_scale": Out(read_port(granules=SCALE_WINDOW, address_bits=scale_bits)),
                 "write": Out(write_port(**l1)),
-                "write_scale": Out(write_port(**scale)),
+                "write_scale": Out(write_port(granules=1, address_bits=scale_bits)),
                 "memory": Out(memory_read(bus_bits=bus_bits)),
                 "results": Out(memory_write(bus_bits=bus_bits)),
             },

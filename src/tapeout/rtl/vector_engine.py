@@ -20,11 +20,13 @@ from .vector_graph import (
     GRAPH,
     GRAPHS,
     MAXIMA_FROM,
+    MAXIMA_INITIAL,
     MAXIMA_TO,
     PHASES_FROM,
     PHASES_TO,
     RESULT,
     RINGS,
+    ROWS_TO,
     SCALES_TO,
     SPREAD_FROM,
     SUMS_FROM,
@@ -32,13 +34,14 @@ from .vector_graph import (
     UNITS,
     WAITED,
     graph_bits,
+    ring_set,
 )
 from .vector_issue import VectorIssue
 from .vector_load import AHEAD_BITS, VectorLoad
 from .vector_maxima import Maxima
 from .vector_phases import Phases
 from .vector_plan import COLUMNS_BITS, VectorPlan
-from .vector_scales import ValueScales
+from .vector_scales import SCALE_WINDOW, ValueScales
 from .vector_spread import Spread
 from .vector_store import VectorStore, stored
 from .vector_sums import Sums
@@ -52,8 +55,9 @@ class ElementEngine(Component):
 
     Values: `tapeout.sim.execute`. The probabilities of a Softmax leave as a stream, row by row.
 
-    Latency 4 cycles and the depth of the graph, 20 to 80 cycles; throughput one chunk per cycle
-    and node of a unit: a `Map` of one operation, a chunk per cycle; stalls with its memories.
+    A command stays on offer until its last effect. Latency 2 cycles and the depth of the graph, 15
+    to 80 cycles; throughput one chunk per cycle and node of a unit: a `Map` of one operation, or a
+    Softmax, a chunk per cycle; stalls with its memories.
 
     Parameters
     ----------
@@ -101,7 +105,7 @@ class ElementEngine(Component):
                 "read_a": Out(read_port(granules=window, address_bits=near)),
                 "read_b": Out(read_port(granules=window, address_bits=near)),
                 "read_acc": Out(read_port(granules=window, address_bits=far)),
-                "read_scale": Out(read_port(granules=1, address_bits=scale_bits)),
+                "read_scale": Out(read_port(granules=SCALE_WINDOW, address_bits=scale_bits)),
                 "write": Out(write_port(granules=window, address_bits=near)),
                 "probabilities": Out(stream.Signature(values)),
             },
@@ -131,44 +135,41 @@ class ElementEngine(Component):
     # ---- commands --------------------------------------------------------------------------------
 
     def _control(self, m: Module, ended: Any) -> None:
-        """Take a command; look up its graph; start it, for each block of K again."""
-        command = Signal(COMMAND, reset_less=True)
-        block = Signal(self.plan.block.shape(), reset_less=True)
-        b_offset = Signal(self.plan.b_offset.shape(), reset_less=True)
+        """Look up the graph of a command; start it, for each block of K again; take the command."""
+        command = self.commands.payload
+        block = Signal(self.plan.block.shape())
+        b_offset = Signal(self.plan.b_offset.shape())
+        nothing, more = Signal(), Signal()  # rows to work on; blocks after this one
         m.d.comb += [
             self.plan.command.eq(command),
             self.plan.block.eq(block),
             self.plan.b_offset.eq(b_offset),
             self.plan.ahead.eq(self._ahead(m, command)),
+            self.commands.ready.eq(self.done),
+            self.trap.eq(0),  # bounds has refused what could be wrong
         ]
+        m.d.sync += [nothing.eq(command.rows == 0), more.eq(block + 1 != self.plan.blocks)]
         b_pitch = payload(command, VectorMatmul).b_pitch
-        m.d.comb += self.trap.eq(0)  # bounds has refused what could be wrong
-        m.d.sync += self.done.eq(0)
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.commands.ready.eq(~self.done)
-                m.d.sync += [block.eq(0), b_offset.eq(0)]
-                with m.If(self.commands.valid & self.commands.ready):
-                    m.d.sync += [command.eq(self.commands.payload), self.busy.eq(1)]
-                    m.next = "PLAN"
+        with m.FSM() as state:
+            m.d.comb += self.busy.eq(~state.ongoing("PLAN"))
             with m.State("PLAN"):
                 m.d.comb += self._look.eq(1)
-                m.next = "START"
-                with m.If(command.rows == 0):
-                    m.d.sync += [self.done.eq(1), self.busy.eq(0)]
-                    m.next = "IDLE"
+                with m.If(self.commands.valid):
+                    m.next = "START"
             with m.State("START"):
-                m.d.comb += self._start.eq(1)
+                m.d.comb += [self._start.eq(~nothing), self.done.eq(nothing)]
                 m.next = "RUN"
+                with m.If(nothing):
+                    m.next = "PLAN"
             with m.State("RUN"), m.If(ended):
+                m.d.comb += self.done.eq(~more)
                 m.d.sync += [
                     block.eq(block + 1),
                     b_offset.eq(b_offset + (b_pitch << (2 + (BLOCK - 1).bit_length()))),
                 ]
+                with m.If(~more):
+                    m.d.sync += [block.eq(0), b_offset.eq(0)]
                 m.next = "PLAN"
-                with m.If(block + 1 == self.plan.blocks):
-                    m.d.sync += [self.done.eq(1), self.busy.eq(0)]
-                    m.next = "IDLE"
 
     def _ahead(self, m: Module, command: Any) -> Any:
         """How far the first query is ahead of the first key, saturated."""
@@ -226,6 +227,12 @@ class ElementEngine(Component):
             self._consumer(m, part, source)
             self._producer(m, name, part, to)
         self._scalar_consumer(m, self.sums)
+        self._producer(m, "rows", self.maxima, ROWS_TO, prefix="row_")
+        m.d.comb += [
+            self.maxima.initial_ready.eq(self.file.ready[RINGS.index(MAXIMA_INITIAL)]),
+            self.maxima.initial.eq(self._value(MAXIMA_INITIAL)),
+        ]
+        self._takes.append((MAXIMA_INITIAL, self.maxima.initial_take))
 
     def _others(self, m: Module) -> None:
         self._consumer(m, self.spread, SPREAD_FROM)
@@ -258,14 +265,18 @@ class ElementEngine(Component):
         m.d.comb += part.scalar.eq(self.file.scalar_value)
         self._takes.append(("scalar", part.scalar_take))
 
-    def _producer(self, m: Module, name: str, part: Any, ring: str) -> None:
-        bit = 1 << RINGS.index(ring)
+    def _producer(
+        self, m: Module, name: str, part: Any, rings: tuple[str, ...], *, prefix: str = ""
+    ) -> None:
+        room, reserve, write, made = (
+            getattr(part, prefix + port) for port in ("room", "reserve", "write", "data")
+        )
         m.d.comb += [
-            part.room.eq(self.file.room[RINGS.index(ring)]),
-            getattr(self.file, f"to_{name}").eq(Mux(part.write, bit, 0)),
-            getattr(self.file, f"data_{name}").eq(part.data),
+            room.eq(Cat(self.file.room[RINGS.index(ring)] for ring in rings).all()),
+            getattr(self.file, f"to_{name}").eq(Mux(write, ring_set(rings), 0)),
+            getattr(self.file, f"data_{name}").eq(made),
         ]
-        self._promises.append((ring, part.reserve))
+        self._promises += [(ring, reserve) for ring in rings]
 
     def _value(self, ring: str) -> Any:
         return getattr(self.file, f"value_{ring}")

@@ -8,7 +8,6 @@ from amaranth.lib.wiring import In, Out
 
 from .component import Component
 from .vector_graph import (
-    DEPTHS,
     FIELD,
     GRAPHS,
     IMMEDIATE,
@@ -20,6 +19,7 @@ from .vector_graph import (
     WAITED,
     operands,
     producers,
+    ring_depths,
 )
 from .vector_issue import ISSUE
 from .vector_lane import ALU_LATENCY, MUL_LATENCY, SFU_LATENCY, VectorLane
@@ -29,7 +29,7 @@ LATENCIES = {"mul": MUL_LATENCY, "alu": ALU_LATENCY, "sfu": SFU_LATENCY}
 RESULTS = {"mul": "product", "alu": "total", "sfu": "function"}
 WRITERS = tuple(name for name in PRODUCERS if name not in UNITS)
 SCALAR_DEPTH = 16
-READERS = ("x0", "sq", "br", "b", "o", "s", "g4", "g7", "f")
+READERS = ("x0", "sq", "br", "b", "o", "s", "g0", "g2", "g7", "f")
 """Rings that others than the lanes read."""
 
 
@@ -76,7 +76,8 @@ class VectorFile(Component):
 
     def build(self, m: Module) -> None:
         """Rings; for each unit its operands, its lanes, and the way back."""
-        rings = {name: Ring(width=self.width, depth=DEPTHS[name]) for name in RINGS}
+        depths = ring_depths(self.lanes)
+        rings = {name: Ring(width=self.width, depth=depths[name]) for name in RINGS}
         rings[SCALAR] = Ring(width=32, depth=SCALAR_DEPTH)
         for i, (name, ring) in enumerate(rings.items()):
             m.submodules[f"ring_{name}"] = ring

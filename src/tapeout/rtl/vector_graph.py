@@ -12,15 +12,24 @@ from typing import Any
 
 from amaranth.lib import data
 
+from tapeout.isa.encoding import fields
 from tapeout.isa.fields import MapFn
+from tapeout.isa.vector import Softmax
+from tapeout.numerics.formats import BLOCK
 from tapeout.numerics.functions import GELU_CUBIC, GELU_SLOPE_LOG2E, LOG2E
 
 from .vector_lane import AluOp, SfuOp
 
-DEEP = ("x0", "x1", "b", "t", "sq", "p", "o", "y")
-SHALLOW = ("br", "e", "f", "s", *(f"g{i}" for i in range(8)))
+DEEP = ("x0", "x1", "b", "br", "t", "sq", "p", "o", "y")
+SHALLOW = ("e", "f", "s", *(f"g{i}" for i in range(8)))
 RINGS = (*DEEP, *SHALLOW)
-DEPTHS = {**dict.fromkeys(DEEP, 16), **dict.fromkeys(SHALLOW, 4)}
+SCORES = "x1"
+"""The ring that holds the scores of a Softmax until their row's maximum is there."""
+
+WIDEST = (1 << fields(Softmax)["columns"].bits) - BLOCK
+"""Columns of a Softmax, at most: whole blocks."""
+
+ON_THE_WAY = 16  # chunks that come while the maximum of a row becomes a scalar
 
 SCALAR = "scalar"  # a ring of single numbers, which every lane gets
 FIELD = "field"  # a number of the instruction, or the reciprocal of one
@@ -28,16 +37,35 @@ IMMEDIATE = "immediate"  # a number of the node
 SOURCES = (*RINGS, SCALAR, FIELD, IMMEDIATE)
 WAITED = len(RINGS) + 2  # sources that a node may have to wait for
 
-MAXIMA_FROM, MAXIMA_TO = "x0", "g0"
-SUMS_FROM, SUMS_TO = "sq", "s"
+MAXIMA_FROM, MAXIMA_INITIAL, MAXIMA_TO = "x0", "g0", ("g1", "g2")
+ROWS_TO = ("br",)  # the maximum of each row, alone
+SUMS_FROM, SUMS_TO = "sq", ("s",)
 SPREAD_FROM = "br"
-PHASES_FROM, PHASES_TO = "b", "g0"
-SCALES_TO = "y"
+PHASES_FROM, PHASES_TO = "b", ("g0",)
+SCALES_TO = ("y",)
 RESULT = "o"
+ENDS = (
+    ("maxima", "maxima", MAXIMA_TO),
+    ("maxima", "rows", ROWS_TO),
+    ("sums", "sums", SUMS_TO),
+    ("phases", "phases", PHASES_TO),
+    ("scales", "scales", SCALES_TO),
+)
+"""Parts that a graph may use, and what each makes: a producer's name, and its rings."""
+
 UNITS = {"mul": 6, "alu": 6, "sfu": 2}
 """Units and the nodes that each may have in a graph; of those that can go, the last goes."""
 
-PRODUCERS = ("mul", "alu", "sfu", "load_a", "load_b", "maxima", "sums", "phases", "scales")
+PRODUCERS = ("mul", "alu", "sfu", "load_a", "load_b", "maxima", "rows", "sums", "phases", "scales")
+
+
+def ring_depths(lanes: int) -> dict[str, int]:
+    """Chunks that each ring holds.
+
+    No score of a row goes before all of them have come: they fit the ring `SCORES`.
+    """
+    scores = 1 << (-(-WIDEST // lanes) + ON_THE_WAY - 1).bit_length()
+    return {**dict.fromkeys(DEEP, 16), **dict.fromkeys(SHALLOW, 4), SCORES: scores}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +91,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """Nodes in the order of the flow, and what the memories' ends read and write."""
+    """Nodes, of which a later one goes first in its unit, and what the ends read and write."""
 
     nodes: tuple[Node, ...]
     load_a: tuple[tuple[str, ...], ...] = ()
@@ -144,7 +172,7 @@ def _map(fn: MapFn, *, spread: bool) -> Graph:
     return Graph(
         nodes=_map_nodes(fn, b),
         load_a=(copies.get(fn, ("x0",)),),
-        load_b=(() if fn == MapFn.COPY else second, *([("y",)] if fn == MapFn.MULADD else [])),
+        load_b=(("y",) if fn == MapFn.MULADD else (), () if fn == MapFn.COPY else second),
         uses=frozenset({"spread"} if b == SCALAR else set()),
     )
 
@@ -158,7 +186,7 @@ _NORM = Graph(
         _mul("x1", SCALAR, "y"),
         _mul("y", "b", "o"),
     ),
-    load_a=(("x0",), ("x1",)),
+    load_a=(("x1",), ("x0",)),
     load_b=(("b",),),
     uses=frozenset({"sums", "spread"}),
 )
@@ -177,21 +205,23 @@ _ROPE = Graph(
 
 
 def _softmax(*, scaled: bool) -> Graph:
-    """g0: maxima; g1, g2: m; g3, g4: new m; g5: its change; g6, g7: alpha; b: l; f: new l."""
+    """g0, g3: m; br, g1, g2: new m; g4: its change; g5, g7: alpha; b: l; f: new l.
+
+    What the state needs goes before the scores, which need all of a unit's cycles.
+    """
     return Graph(
         nodes=(
-            _alu(AluOp.MAX, "g0", "g1", "br", "g3", "g4"),
-            _alu(AluOp.DECAY, "g2", "g3", "g5"),
-            _sfu(SfuOp.EXP2, "g5", "g6", "g7"),
-            _mul("b", "g6", "e"),
-            _alu(AluOp.ADD, "e", "s", "f"),
-            _alu(AluOp.SCORE, "x1", SCALAR, "t"),
+            _alu(AluOp.SCORE, SCORES, SCALAR, "t"),
             _sfu(SfuOp.EXP2, "t", "sq", "p" if scaled else "o"),
             *((_mul("p", "y", "o"),) if scaled else ()),
+            _alu(AluOp.DECAY, "g3", "g1", "g4"),
+            _sfu(SfuOp.EXP2, "g4", "g5", "g7"),
+            _mul("b", "g5", "e"),
+            _alu(AluOp.ADD, "e", "s", "f"),
         ),
-        load_a=(("x0",), ("x1",)),
-        load_b=(("g1", "g2"), ("b",)),
-        stores=("g4", "g7", "f"),
+        load_a=((MAXIMA_FROM, SCORES),),
+        load_b=(("b",), (MAXIMA_INITIAL, "g3")),
+        stores=("g2", "g7", "f"),
         uses=frozenset({"maxima", "sums", "spread", "result", *(("scales",) if scaled else ())}),
     )
 
@@ -285,8 +315,7 @@ def producers(graph: Graph) -> dict[str, str]:
     ]
     for name in ("load_a", "load_b"):
         made += [(ring, name) for rings in getattr(graph, name) for ring in rings]
-    ends = {"maxima": MAXIMA_TO, "sums": SUMS_TO, "phases": PHASES_TO, "scales": SCALES_TO}
-    made += [(ring, name) for name, ring in ends.items() if name in graph.uses]
+    made += [(ring, name) for part, name, rings in ENDS if part in graph.uses for ring in rings]
     assert len({ring for ring, _ in made}) == len(made), "a ring has one producer"
     return dict(made)
 

@@ -25,7 +25,10 @@ WINDOW_BITS = 18
 SPAN = data.StructLayout(
     {"on": 1, "ahead": signed(AHEAD_BITS), "group": GROUP_BITS, "window": WINDOW_BITS}
 )
-"""Which scores count, if `on`: key c of row r if 0 <= ahead + r // group - c, and < window > 0."""
+"""Which scores of slot 0 count, if `on`.
+
+Key c of row r if 0 <= ahead + r // group - c, and < window > 0.
+"""
 
 
 def load_config(address_bits: int) -> data.StructLayout:
@@ -163,19 +166,19 @@ class VectorLoad(Component):
 
     def _column(self, m: Module, i: int, walk: Walk) -> Any:
         """The column of the chunk, in a tile of at most 255."""
-        if not self.spans:
+        if not self.spans or i:
             return Const(0, 9)
-        total = Signal(9, name=f"columns{i}", reset_less=True)
+        total = Signal(9, name="columns", reset_less=True)
         with m.If(self.start):
-            m.d.sync += total.eq(self.config.plans[i].levels[0].total)
+            m.d.sync += total.eq(self.config.plans[0].levels[0].total)
         return (total - walk.left[0])[:9]
 
     def _ahead(self, m: Module, i: int, walk: Walk) -> Any:
         """How far the row's query is ahead of the first key: one more after each `group` rows."""
-        if not self.spans:
+        if not self.spans or i:
             return Const(0, AHEAD_BITS)
-        ahead = Signal(signed(AHEAD_BITS), name=f"ahead{i}", reset_less=True)
-        member = Signal(GROUP_BITS, name=f"member{i}", reset_less=True)
+        ahead = Signal(signed(AHEAD_BITS), name="ahead", reset_less=True)
+        member = Signal(GROUP_BITS, name="member", reset_less=True)
         with m.If(self.start):
             m.d.sync += [ahead.eq(self.config.span.ahead), member.eq(1)]
         with m.Elif(walk.step & walk.last[0]):

@@ -115,7 +115,7 @@ class VectorPlan(Component):
         m.d.comb += self.graph.eq(Cat(column | scalar, p.fn))
         m.d.comb += self.load_a.far.eq(p.a_space == Space.ACC)
         self._tile(m, self.load_a.plans[0], p.a, p.a_pitch, **size)
-        b = self.load_b.plans[0]
+        old, b = self.load_b.plans
         with m.If(column):
             self._row(m, b, p.b, rows)
         with m.Elif(scalar):
@@ -123,7 +123,7 @@ class VectorPlan(Component):
         with m.Else():
             pitch = Mux(p.b_mode == Broadcast.ROW, 0, p.b_pitch)
             self._tile(m, b, p.b, pitch, **size)
-        self._tile(m, self.load_b.plans[1], p.dst, p.dst_pitch, **size)
+        self._tile(m, old, p.dst, p.dst_pitch, **size)
         self._tile(m, self.store.plans[0], p.dst, p.dst_pitch, **size)
         self._spread(m, Mux(scalar, 1, rows), self._chunks(p.columns))
 
@@ -188,12 +188,11 @@ class VectorPlan(Component):
             self.load_a.span.group.eq(p.group),
             self.load_a.span.window.eq(p.window),
         ]
-        for plan in self.load_a.plans:
-            pitch = Mux(p.space == Space.ACC, _acc_pitch(p.columns), p.columns >> 2)
-            self._tile(m, plan, p.scores, pitch, rows=rows, columns=p.columns)
+        pitch = Mux(p.space == Space.ACC, _acc_pitch(p.columns), p.columns >> 2)
+        self._tile(m, self.load_a.plans[0], p.scores, pitch, rows=rows, columns=p.columns)
         state, pitch = p.state, p.state_pitch
         maximum, total, alpha = state, state + pitch, state + (pitch << 1)
-        for plan, address in zip(self.load_b.plans, (maximum, total), strict=True):
+        for plan, address in zip(self.load_b.plans, (total, maximum), strict=True):
             self._row(m, plan, address, rows)
         for plan, address in zip(self.store.plans, (maximum, alpha, total), strict=True):
             self._row(m, plan, address, rows)
@@ -205,7 +204,7 @@ class VectorPlan(Component):
             self.scales.columns.eq(p.columns),
             self.scales.format.eq(p.value_format),
         ]
-        self._spread(m, rows, self._chunks(p.columns))
+        self._spread(m, 1, self._chunks(p.columns))
 
     def _matmul(self, m: Module, p: Any, rows: Any) -> None:
         """A row of b lies along K, or with `transpose` along n."""

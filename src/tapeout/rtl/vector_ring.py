@@ -10,12 +10,12 @@ from .component import Component
 class Ring(Component):
     """A queue in a memory, whose producer reserves room before it has the beat.
 
-    `room`: one more may be reserved; `ready`, `pair`: one, two beats are there. `read` reads the
-    oldest beat, with `ahead` the one after it, into `value`, where it stays until the next read;
-    `pop` frees so many of the oldest. What a beat frees may be reserved in the next cycle.
+    `room`: one more may be reserved; `ready`, `pair`: one, two beats are there, that of `push`
+    included. `read` reads the oldest beat, with `ahead` the one after it, into `value`, where it
+    stays until the next read; `pop` frees so many of the oldest. What a beat frees may be reserved
+    in the next cycle.
 
-    Latency 1 cycle from `push` to `ready`, and 1 from `read` to `value`; throughput 1 beat per
-    cycle; never stalls.
+    Latency 1 cycle from `push` and `read` to `value`; throughput 1 beat per cycle; never stalls.
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ class Ring(Component):
     def build(self, m: Module) -> None:
         """Two places that wrap, the beats that are there, and those that are promised."""
         m.submodules.store = store = memory.Memory(shape=self.width, depth=self.depth, init=[])
-        write, read = store.write_port(), store.read_port()
+        write = store.write_port()
+        read = store.read_port(transparent_for=(write,))
         head, tail = Signal(range(self.depth)), Signal(range(self.depth))
         held, free = Signal(range(self.depth + 1)), Signal(range(self.depth + 1), init=self.depth)
         m.d.comb += [
@@ -54,8 +55,8 @@ class Ring(Component):
             read.en.eq(self.read),
             self.value.eq(read.data),
             self.room.eq(free != 0),
-            self.ready.eq(held != 0),
-            self.pair.eq(held[1:].any()),
+            self.ready.eq((held != 0) | self.push),
+            self.pair.eq(held[1:].any() | (held[0] & self.push)),
         ]
         m.d.sync += [
             head.eq(head + self.push),

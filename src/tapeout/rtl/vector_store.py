@@ -55,7 +55,7 @@ class VectorStore(Component):
     ready : In(rings); read : Out(rings), and freed
     value_<ring> : In(chunk), read in the cycle before, for each of `stored`
     write : Out(write_port)
-    idle : Out(1), all is written
+    idle : Out(1), all is written after this cycle
     """
 
     def __init__(self, *, lanes: int, address_bits: int, near_bits: int):
@@ -102,7 +102,7 @@ class VectorStore(Component):
                     left.eq(Mux(upper, walk.length[UPPER], walk.length[0])),
                 ]
             goes = goes | can
-        m.d.comb += self.idle.eq(~(Cat(walk.active for walk in walks).any() | held | request.valid))
+        m.d.comb += self.idle.eq(~(Cat(walk.active for walk in walks).any() | held) & moves)
         with m.If(moves):
             m.d.sync += request.valid.eq(held)
             self._request(m, chosen, address, left)
