@@ -22,7 +22,7 @@ from tapeout.isa.fields import (
 from tapeout.numerics import ATTENTION_CHUNK
 from tapeout.numerics.formats import padded
 
-TOGETHER = (4, 2, 1)
+TOGETHER = (8, 4, 2, 1)
 """Chunks of keys that overlap; every turn of a loop starts when the one before is done."""
 
 TURNS = tuple(Turns(tiles=t, scales=s) for t, s in ((5, 4), (5, 3), (4, 4), (4, 3)))
