@@ -2,13 +2,16 @@
 
 For each chip the processor time to make its simulation, or `kept` when it is in the cache, the
 thousands of cycles per second of processor time while nothing runs, while a tile is loaded, while
-products are computed, and in a step of the shipped draft model; each also in parts of the rate at
-which nothing runs.
+products are computed, and in decode steps of the shipped draft model; each also in parts of the
+rate at which nothing runs. A decode step is of one row or of four, in two recipes: `tokens/s` are
+the tokens of all its rows together per second of processor time, Python's share included.
 """
 
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from tapeout.chip import Chip, load_chip
@@ -23,7 +26,8 @@ from tapeout.rtl.simulation import Stop
 from tapeout.runtime import Device, Row
 
 ROOT = Path(__file__).parents[1]
-RECIPE, CONTEXT_TOKENS, STEPS = "mxfp8_e4m3", 64, 3
+RECIPES, BATCHES = ("mxfp8_e4m3", "mxfp4"), (1, 4)
+CONTEXT_TOKENS, STEPS = 64, 3
 IDLE_CYCLES = 200_000
 HBM_BYTES = 1 << 20
 ROUNDS = 40  # of an instruction that repeats
@@ -33,7 +37,7 @@ LOAD = LoadTile(
 )  # fmt: skip
 
 
-def product(rows: int) -> Matmul:
+def matmul(rows: int) -> Matmul:
     """A product of `rows` rows, 64 columns and K of 512, in MXFP8."""
     return Matmul(
         a=0, a_pitch=512, a_scale=0, a_scale_pitch=16, a_format=1, b=0, b_pitch=512, b_scale=0,
@@ -69,22 +73,42 @@ def rate(machine: RtlMachine, run: Callable[[], object]) -> float:
     return (machine.simulation.cycle - before) / seconds / 1e3
 
 
-def decode(chip: Chip) -> tuple[float, float]:
-    """Thousands of cycles, and tokens, per second of a step that reads one token."""
+@dataclass(frozen=True, kw_only=True)
+class Decode:
+    """Steps of the shipped draft model, each of which reads one token of each of some sequences."""
+
+    cycles: int
+    seconds: float
+    rows: int
+
+    def __str__(self) -> str:
+        step = self.cycles / STEPS
+        tokens_per_s = STEPS * self.rows / self.seconds
+        return f"{step:12,.0f} {step / self.rows:13,.0f} {tokens_per_s:9.2f}"
+
+
+def decode(chip: Chip, recipe: str, *, rows: int) -> Decode:
+    """A decode of `rows` sequences from the start of their context."""
     model = load_model(ROOT / "models/draft")
-    recipe = recipe_named(RECIPE)
-    built = build(model.architecture, recipe, chip, sequences=1, context_tokens=CONTEXT_TOKENS)
+    built = build(
+        model.architecture,
+        recipe_named(recipe),
+        chip,
+        sequences=rows,
+        context_tokens=CONTEXT_TOKENS,
+    )
     device = Device(model, built, place="rtl")
     assert isinstance(device.machine, RtlMachine)
-    sequence = device.open()
+    batch = [Row(sequence=device.open(), token=65) for _ in range(rows)]
 
     def steps() -> None:
         for _ in range(STEPS):
-            device.decode([Row(sequence=sequence, token=65)])
+            device.decode(batch)
 
     before = device.machine.simulation.cycle
     seconds = cpu_s(steps)
-    return (device.machine.simulation.cycle - before) / seconds / 1e3, STEPS / seconds
+    cycles = device.machine.simulation.cycle - before
+    return Decode(cycles=cycles, seconds=seconds, rows=rows)
 
 
 def main(names: list[str]) -> None:
@@ -99,14 +123,17 @@ def main(names: list[str]) -> None:
         rows = chip.matrix.rows
         for what, op in (
             ("load", LOAD),
-            ("1 row", product(1)),
-            (f"{rows} rows", product(rows)),
+            ("1 row", matmul(1)),
+            (f"{rows} rows", matmul(rows)),
         ):
             program = repeated(chip, op)
             khz = rate(machine, lambda m=machine, p=program: m.run(p, {}))
             print(f"  {what:8}  {khz:8.1f} {khz / idle:8.2f}")
-        khz, tokens_per_s = decode(chip)
-        print(f"  decode    {khz:8.1f} {khz / idle:8.2f}  {tokens_per_s:.2f} tokens/s")
+        print("  decode              kHz  of idle  cycles/step  cycles/token  tokens/s")
+        for recipe, batch in product(RECIPES, BATCHES):
+            found = decode(chip, recipe, rows=batch)
+            khz = found.cycles / found.seconds / 1e3
+            print(f"  {recipe:10} x{batch} {khz:8.1f} {khz / idle:8.2f} {found}")
 
 
 if __name__ == "__main__":

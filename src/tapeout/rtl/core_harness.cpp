@@ -281,6 +281,7 @@ struct Simulation {
     }
 };
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 void* sim_new(uint8_t* bytes, int64_t size, const Options* options) {
@@ -361,3 +362,4 @@ int32_t sim_trace(Simulation* sim, const char* path, int64_t from, int64_t to) {
 }
 
 }
+#pragma GCC visibility pop

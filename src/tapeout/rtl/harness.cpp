@@ -150,6 +150,7 @@ void pass(Model& model, Stream& stream, Side& side, int64_t cycle) {
 
 }  // namespace
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 void* model_new(int32_t seed) { return new Model(seed); }
@@ -209,3 +210,4 @@ int64_t model_run(Model* model, Stream* streams, int32_t stream_count, int64_t m
 }
 
 }
+#pragma GCC visibility pop

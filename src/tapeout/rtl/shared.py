@@ -1,4 +1,4 @@
-"""Modules that a simulation compiles once, however often a chip instantiates them.
+"""Large modules that a simulation compiles once, however often a chip instantiates them.
 
 Verilator copies every module into its parent, so that a chip is as much C++ as it has gates. It
 merges the code of the instances of a module that stays by itself, but only where nothing of their
@@ -10,9 +10,9 @@ import re
 from collections import Counter
 
 FLAGS = ("-fno-dfg", "-fno-table")
-LEAST_INSTANCES = 3
-LEAST_CHARACTERS = 700
-"""Of a module's text: less is not worth a call."""
+LEAST_COPIED = 20_000
+"""Characters of Verilog that copies of a module would add: fewer make the simulation faster, for a
+module that stays by itself computes its ports in every cycle, whoever reads them."""
 
 MODULE = re.compile(r"^module (\w+)\b.*?^endmodule", re.MULTILINE | re.DOTALL)
 INSTANCE = re.compile(r"^ +(\w+) \w+ \($", re.MULTILINE)
@@ -29,7 +29,7 @@ def options(text: str) -> str:
     rows: list[str] = []
     for name, count in _instances(modules).items():
         module = modules[name]
-        if count >= LEAST_INSTANCES and len(module) >= LEAST_CHARACTERS:
+        if (count - 1) * len(module) >= LEAST_COPIED:
             ports = set(PORT.findall(module)) - {"clk", "rst"}
             rows.append(f'no_inline -module "{name}"')
             rows += [f'public_flat_rd -module "{name}" -var "{p}"' for p in sorted(ports)]
