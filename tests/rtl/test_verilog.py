@@ -71,3 +71,18 @@ def test_two_components_of_one_name_are_refused():
 
     with pytest.raises(ValueError, match="both called skid_8"):
         to_verilog(Both())
+
+
+class Loop(Component):
+    """An output that is its own input."""
+
+    def __init__(self):
+        super().__init__({"input": In(1), "output": Out(1)}, name="loop")
+
+    def build(self, m):
+        m.d.comb += self.output.eq(self.output ^ self.input)
+
+
+def test_a_combinational_loop_is_refused():
+    with pytest.raises(RuntimeError, match="logic loop"):
+        to_verilog(Loop())

@@ -22,10 +22,10 @@ from amaranth.lib.wiring import In
 
 from .cell import Cell
 from .component import Component, Emitter, port_name
+from .large_modules import allow_large_modules
 from .memory_list import ListedMemory, instances, list_memories
 from .netlist import read_rtlil
 from .sram import Sram
-from .wide_nets import allow_wide_modules
 from .writer import to_text
 
 RUN = """
@@ -127,7 +127,7 @@ def _blackbox(cell: Cell) -> str:
 
 def _rtlil(component: Component) -> tuple[str, dict[str, Component]]:
     """The component alone, and what it instantiates."""
-    allow_wide_modules()
+    allow_large_modules()
     emitter = Emitter(component)
     ports = {
         port_name(path): (Value.cast(value), None)

@@ -1,7 +1,9 @@
-"""Modules with more than 65,536 bits of inputs, which Amaranth 0.5 refuses.
+"""Modules with more than 65,536 bits of inputs, which Amaranth 0.5 refuses, and its loop search.
 
 It numbers the bits of a cell, and those of all inputs of a module together, with 16 bits of a
 plain Python integer. The array of a big chip has more. Nothing but three methods knows the number.
+Its search for combinational loops, bit by bit, takes a fifth of the time; Yosys' `check` refuses
+them too.
 """
 
 from typing import Any
@@ -11,12 +13,14 @@ from amaranth.hdl import _nir
 BITS = 24
 
 
-def allow_wide_modules() -> None:
-    """Give Amaranth's nets 24 bits for the place in their cell."""
+def allow_large_modules() -> None:
+    """Give Amaranth's nets 24 bits for the place in their cell, and leave loops to Yosys."""
     net: Any = _nir.Net
     net.from_cell = classmethod(_from_cell)
     net.cell = property(lambda self: int(self) >> BITS)
     net.bit = property(lambda self: int(self) & ((1 << BITS) - 1))
+    netlist: Any = _nir.Netlist
+    netlist.check_comb_cycles = lambda _: None
 
 
 def _from_cell(cls: Any, cell: int, bit: int) -> Any:
