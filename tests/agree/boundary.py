@@ -7,6 +7,7 @@ import numpy as np
 from tapeout.errors import ConfigError
 from tapeout.isa import OPERATIONS, REGISTERS, Matmul, Operation, Sample, Space, shape_problem
 from tapeout.isa.encoding import fields
+from tapeout.isa.shapes import scales_unit
 from tapeout.isa.tiles import ROWS, TILES, placed
 from tapeout.numerics import FORMATS, check_pair, format_of_code
 
@@ -61,6 +62,11 @@ def _align(op: Operation) -> None:
     if isinstance(op, Sample):
         for name in ("logits", "pitch", "parameters", "out"):
             object.__setattr__(op, name, getattr(op, name) // 4 * 4)
+    if isinstance(op, Matmul):
+        for each in "ab":
+            unit = scales_unit(format_of_code(getattr(op, f"{each}_format")))
+            scale = getattr(op, f"{each}_scale") // unit * unit
+            object.__setattr__(op, f"{each}_scale", scale)
 
 
 def rows_of(op: Operation, registers: list[int]) -> int:

@@ -241,7 +241,7 @@ def test_a_transposed_operand_of_many_rows(cls, k_blocks):
     op, registers = random_operation(cls, rng, LARGE_SIZES)
     fixed = {"m": 1, "m_reg": 0, "n": 32, "k_blocks": k_blocks, "transpose": 1}
     formats = {"a_format": 9, "b_format": 9} if cls is Matmul else {"b_format": 12}
-    places = {"acc": 0, "a_scale": 0} if cls is Matmul else {"dst": 0}
+    places = {"acc": 0, "a_scale": 0, "b_scale": 0} if cls is Matmul else {"dst": 0}
     op = replace(op, **fixed, **formats, **places, a=0)
     for pitch in (0, 64, 240, 256):
         last = LARGE_SIZES[Space.L1] - (32 * k_blocks - 1) * pitch - (16 if cls is Matmul else 64)
@@ -339,7 +339,7 @@ def test_formats_that_are_not_multiplied():
     for a in FORMATS:
         for b in FORMATS:
             op, registers = without_rows(Matmul, rng)
-            op = replace(op, a_format=a.code, b_format=b.code, transpose=0)
+            op = replace(op, a_format=a.code, b_format=b.code, transpose=0, a_scale=0, b_scale=0)
             legal = a.family == b.family != "wide"
             assert driver.code(beat(op, registers)) == (Trap.NONE if legal else Trap.FORMAT)
 
@@ -352,7 +352,8 @@ def test_a_transposed_operand_fills_whole_bytes():
             continue
         for n in range(1, 9):
             op, registers = without_rows(Matmul, rng)
-            op = replace(op, a_format=fmt.code, b_format=fmt.code, transpose=1, n=n)
+            formats = {"a_format": fmt.code, "b_format": fmt.code}
+            op = replace(op, **formats, a_scale=0, b_scale=0, transpose=1, n=n)
             expected = Trap.FIELD if n * fmt.element_bits % 8 else Trap.NONE
             assert driver.code(beat(op, registers)) == expected
 
