@@ -40,7 +40,7 @@ def test_figures_that_a_chip_implies(name: str, macs_per_cycle: int, ops8_per_s:
     [
         ("rows = 8", "rows = 12", "matrix.rows must be a power of two, not 12"),
         ("columns = 8", "columns = 0", "`int` >= 1 - at `$.matrix.columns`"),
-        ("lanes = 64", "lanes = 33", "vector.lanes must be a power of two, not 33"),
+        ("lanes = 32", "lanes = 33", "vector.lanes must be a power of two, not 33"),
         (
             "accumulators = 4096",
             "accumulators = 4100",
@@ -52,8 +52,8 @@ def test_figures_that_a_chip_implies(name: str, macs_per_cycle: int, ops8_per_s:
         ("rows = 8", "rows = 128", "matrix.rows must be in 1..64, not 128"),
         ("columns = 8", "columns = 2", "matrix.columns must be in 4..32, not 2"),
         ("accumulators = 4096", "accumulators = 32", "accumulators must be in 64..131072, not 32"),
-        ("lanes = 64", "lanes = 2", "vector.lanes must be in 4..512, not 2"),
-        ("lanes = 64", "lanes = 128", "lanes must be at most 64, half the width of 8 banks of L1"),
+        ("lanes = 32", "lanes = 2", "vector.lanes must be in 4..512, not 2"),
+        ("lanes = 32", "lanes = 128", "lanes must be at most 64, half the width of 8 banks of L1"),
         ("l1_banks = 8", "l1_banks = 2", "core.l1_banks must be in 4..1024, not 2"),
         ('scale_bytes = "16 KiB"', "scale_bytes = 64", "scale_bytes must be a multiple of 256"),
         ("l1_banks = 8", "l1_banks = 6", "core.l1_banks must be a power of two, not 6"),
@@ -92,7 +92,7 @@ def test_the_fingerprint_is_that_of_the_numbers(tmp_path: Path):
     assert load_chip(path).fingerprint == small.fingerprint
     others = [
         replace(small, cores=2),
-        replace(small, vector=replace(small.vector, lanes=32)),
+        replace(small, vector=replace(small.vector, lanes=64)),
         replace(small, hbm=replace(small.hbm, bytes_per_s=1e9)),
     ]
     assert len({chip.fingerprint for chip in [small, *others]}) == 4
