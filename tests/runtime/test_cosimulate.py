@@ -196,6 +196,17 @@ def test_what_may_have_begun_is_not_compared():
     assert [f.address for f in replay.check(0, writes, hardware)] == [140]
 
 
+def test_what_traps_may_reach_beyond_its_memory():
+    end = NANO.core.l1_bytes
+    replay = replay_of(send(load(end - 64, row_bytes=64)), send(load(end - 16)))
+    sent(replay, 2)
+    replay.event(LD, 0)
+    replay.forget_unsettled()
+    written = replay.written["l1"]
+    assert written[end - 64 : end - 16].all()
+    assert not written[end - 16 :].any()
+
+
 def test_registers_are_those_when_the_instruction_was_sent():
     op = load(0, row_bytes=4)
     moving = LoadTile(**{**vars(op), "src_reg": 1})

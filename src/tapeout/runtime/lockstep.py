@@ -103,8 +103,7 @@ class Lockstep:
 
     def check_stopped(self) -> None:
         """Compare everything but what instructions write that had begun."""
-        for write in self.replay.unsettled():
-            self.replay.written[write.memory][write.addresses] = False
+        self.replay.forget_unsettled()
         self._raise(self.replay.check_all(self._images(self.replay.images)))
 
     def fail(self, problem: str, *, cycle: int = -1, number: int = -1) -> None:
