@@ -4,6 +4,7 @@ from amaranth.lib.wiring import In, Out
 
 from .cell import Cell
 
+# Verilator may put this into its parent, where no signal has the names of the function's.
 TEXT = """\
 module {name}(clk, rst, read_enable, read_line, data, write_enable, write_line, write_data, mask);
   input clk;
@@ -17,17 +18,18 @@ module {name}(clk, rst, read_enable, read_line, data, write_enable, write_line, 
   input [{parts}:0] mask;
   wire unused = rst;
   reg [{word}:0] store [{depth}:0];
-  function automatic [{word}:0] merged(
-      input [{word}:0] old, input [{word}:0] new_data, input [{parts}:0] chosen);
-    integer i;
-    merged = old;
-    for (i = 0; i <= {parts}; i = i + 1)
-      if (chosen[i]) merged[i * {part} +: {part}] = new_data[i * {part} +: {part}];
+  function automatic [{word}:0] merged_line(
+      input [{word}:0] line_before, input [{word}:0] line_written, input [{parts}:0] parts_written);
+    integer part_at;
+    merged_line = line_before;
+    for (part_at = 0; part_at <= {parts}; part_at = part_at + 1)
+      if (parts_written[part_at])
+        merged_line[part_at * {part} +: {part}] = line_written[part_at * {part} +: {part}];
   endfunction
   always_ff @(posedge clk)
     if (read_enable) data <= store[read_line];
   always_ff @(posedge clk)
-    if (write_enable) store[write_line] <= merged(store[write_line], write_data, mask);
+    if (write_enable) store[write_line] <= merged_line(store[write_line], write_data, mask);
 endmodule
 """
 
