@@ -212,7 +212,8 @@ def main(paths: list[str]) -> None:
         print(
             f"{chip.name}: {chip.matrix.rows} x {chip.matrix.columns} cells; memory of"
             f" {core_sizes(chip).bus_bytes} bytes a cycle x {memory_options(chip).total_rate}"
-            f"/{RATE_CYCLES} (efficiency {chip.hbm.efficiency}), latency {LATENCY_CYCLES} cycles"
+            f"/{RATE_CYCLES} (efficiency {chip.hbm.efficiency}), latency {LATENCY_CYCLES} cycles,"
+            f" {READS} reads at once"
         )
         print(f"{'':32}   cycles  MU busy     MACs   memory   stream  MU idle for")
         for piece in pieces(chip):

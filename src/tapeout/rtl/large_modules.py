@@ -2,8 +2,7 @@
 
 It numbers the bits of a cell, and those of all inputs of a module together, with 16 bits of a
 plain Python integer. The array of a big chip has more. Nothing but three methods knows the number.
-Its search for combinational loops, bit by bit, takes a fifth of the time; Yosys' `check` refuses
-them too.
+Its search for combinational loops goes bit by bit and takes long; Yosys' `check` refuses them too.
 """
 
 from typing import Any

@@ -24,7 +24,7 @@ from . import shared
 from .component import Component, port_name
 from .verilog import to_verilog
 
-# Hidden, one function of a model may be merged into another: a sixth more cycles per second.
+# Hidden, one function of a model may be merged into another, which makes it faster.
 COMPILE = ("-std=c++17", "{optimise}", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-w")
 # Yosys writes `! vector`, constants of the least width, `casez` in order of priority, sums with
 # carries that nobody reads, and all modules into one file.
